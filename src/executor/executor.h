@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The executor's two halves and the line between them.
+ *
+ *   process half (main.c, jail.c, lease.c, quota.c): started by the keeper, jails itself, speaks to
+ *     the broker over one socketpair, owns the lease;
+ *   call half (serve.c, dispatch_*.c, handles.c, ...): takes entries from the rings, checks them,
+ *     calls the driver.
+ *
+ * exec_serve() is the call half's only entry; struct exec_env is all it may know of the outside.
+ * Tests run exec_serve() in-process with an env of their own (no broker, no jail).
+ */
+#ifndef VGPU_EXECUTOR_H
+#define VGPU_EXECUTOR_H
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cuda_driver; /* cuda/loader.h: function table of the dlopen()ed driver */
+
+/* Lease and quota as functions, so that tests and the null backend can supply their own. All are
+ * called from executor threads, thread-safe, and never block on the guest. */
+struct exec_ops {
+	/* Right to run compute. Blocks until granted (or *stop becomes non-zero: -ECANCELED). Cheap when
+	 * already held: no message, no system call. */
+	int (*lease_acquire)(void *ctx);
+	/* Between kernels: must the holder hand over now? One load of a shared word. */
+	bool (*lease_due)(void *ctx);
+	/* Nothing of ours runs on the device any more; give the lease back. */
+	void (*lease_release)(void *ctx);
+	/* Ring empty, device drained, lease still held: keep it if nobody waits. */
+	void (*lease_idle)(void *ctx);
+	/* A unit (kernel, graph, copy) began/ended on the device: for the watchdog. Cheap. */
+	void (*unit_begin)(void *ctx);
+	void (*unit_end)(void *ctx);
+	/* Device memory, counted across all executors of the VM. 0 or -EDQUOT. */
+	int (*quota_take)(void *ctx, uint64_t bytes);
+	void (*quota_give)(void *ctx, uint64_t bytes);
+	/* For cuMemGetInfo: what the VM may still take, and its quota. */
+	void (*quota_info)(void *ctx, uint64_t *free_bytes, uint64_t *total);
+	/* Traffic and launches for the limits and metrics; may delay the caller, never refuses. */
+	void (*charge_bytes)(void *ctx, uint64_t bytes);
+	void (*charge_launches)(void *ctx, uint32_t n);
+	/* May the extents [first, first+count) be mapped for this channel? Asks the broker, which reads the
+	 * wish page. 0 or -EPERM. */
+	int (*extents_check)(void *ctx, uint32_t first, uint32_t count);
+	void (*count_unsupported)(void *ctx, uint16_t opcode);
+};
+
+struct exec_env {
+	const struct cuda_driver *driver;
+	int device;		/* CUdevice ordinal to use */
+	int memfd;		/* the VM's BAR2 */
+	void *bar;		/* mapped whole, or only this channel's part: see bar_is_channel */
+	uint64_t bar_size;
+	unsigned channel;
+	int bell_fd;		/* eventfd: the guest rang this channel's doorbell */
+	int irq_fd;		/* eventfd: write to interrupt the guest */
+	const struct exec_ops *ops;
+	void *ops_ctx;
+	const atomic_int *stop; /* non-zero: finish the current call and return */
+	int stop_fd;		/* eventfd, readable when *stop was set */
+};
+
+/* Everything the driver needs before the jail closes: cuInit, device, primary context. 0 or CUresult. */
+int exec_prepare(struct exec_env *env);
+/* Serve until *stop or a protocol violation. Returns enum vgpu_error (VGPU_ERR_NONE on *stop). */
+int exec_serve(struct exec_env *env);
+#endif
