@@ -1,15 +1,18 @@
 #!/bin/sh
-# What the build, the tests and the demo need from Debian main (bookworm, trixie).
+# SPDX-License-Identifier: Apache-2.0
+# What the build, the tests and the demo need from Debian main; the names are the same in
+# bookworm (12) and trixie (13).
 # usage: deps.sh [--check]   installs what is missing; without root or sudo prints the apt line, exit 1.
 set -eu
-pkgs="gcc clang llvm lld make meson ninja-build pkg-config python3 libc6-dev libclang-rt-dev
- libseccomp-dev libsqlite3-dev libjansson-dev liblz4-dev libzstd-dev libcmocka-dev
- qemu-system-x86 seabios ipxe-qemu ffmpeg linux-image-cloud-amd64 linux-headers-cloud-amd64
- busybox-static cpio squashfs-tools kmod valgrind gcovr mandoc clang-format clang-tidy"
-# Debian 12 has no unversioned libclang-rt-dev.
-apt-cache show libclang-rt-dev >/dev/null 2>&1 || pkgs=$(echo "$pkgs" | sed 's/libclang-rt-dev/libclang-rt-14-dev/')
+build="gcc clang lld make meson ninja-build pkg-config python3 libc6-dev
+ libseccomp-dev libsqlite3-dev libjansson-dev liblz4-dev libzstd-dev libcmocka-dev"
+# The cloud kernel is the guest's: small, with virtio and without drivers for hardware.
+vm="qemu-system-x86 seabios ipxe-qemu linux-image-cloud-amd64 linux-headers-cloud-amd64
+ busybox-static cpio squashfs-tools kmod xz-utils"
+# valgrind needs the C library's symbols; Debian only recommends them, and we install no recommendations.
+check="ffmpeg valgrind libc6-dbg gcovr llvm libclang-rt-dev mandoc clang-format clang-tidy"
 missing=
-for p in $pkgs; do
+for p in $build $vm $check; do
 	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"
 done
 [ -n "$missing" ] || exit 0
@@ -26,5 +29,11 @@ else
 	exit 1
 fi
 echo "installing:$missing"
-$sudo apt-get update -qq
-DEBIAN_FRONTEND=noninteractive $sudo $line >/dev/null
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# apt fails late and says why at the end: keep its words for that case only.
+{ $sudo apt-get update && $sudo env DEBIAN_FRONTEND=noninteractive $line; } >"$log" 2>&1 || {
+	tail -15 "$log" >&2
+	echo "apt could not install:$missing" >&2
+	exit 1
+}
