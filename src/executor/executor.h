@@ -24,6 +24,9 @@ struct exec_ops {
 	/* Right to run compute. Blocks until granted (or *stop becomes non-zero: -ECANCELED). Cheap when
 	 * already held: no message, no system call. */
 	int (*lease_acquire)(void *ctx);
+	/* true: held, compute may be issued now; never blocks, no message. NULL = always ask by acquire (which
+	 * the call half then does on a thread of its own, so that the control ring goes on). */
+	bool (*lease_try)(void *ctx);
 	/* Between kernels: must the holder hand over now? One load of a shared word. */
 	bool (*lease_due)(void *ctx);
 	/* Nothing of ours runs on the device any more; give the lease back. */

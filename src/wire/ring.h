@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rings with free-running 64-bit indexes: one producer, one consumer, no read-modify-write.
+ *
+ * Both sides follow the same steps, and these are what makes a lost wake-up impossible:
+ *   producer: write the slot; publish the index (release); full fence; peer's `sleeping`? ring.
+ *   sleeper:  sleeping = 1; full fence; look once more; sleep at most VGPU_RECHECK_MS; sleeping = 0.
+ *
+ * Several threads of one side take turns under that side's own lock; nothing here locks.
+ */
+#ifndef VGPU_WIRE_RING_H
+#define VGPU_WIRE_RING_H
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+#include <time.h>
+#include "wire/entry.h"
+
+#define VGPU_SPIN_MAX_NS 40000u /* about what two eventfd hops cost on a busy machine */
+#define VGPU_SPIN_MIN_NS 1000u
+
+static inline uint64_t vgpu_load64(const vg_u64 *p)
+{
+	return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+
+static inline void vgpu_store64(vg_u64 *p, uint64_t v)
+{
+	__atomic_store_n(p, v, __ATOMIC_RELEASE);
+}
+
+static inline uint32_t vgpu_load32(const vg_u32 *p)
+{
+	return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+
+static inline void vgpu_store32(vg_u32 *p, uint32_t v)
+{
+	__atomic_store_n(p, v, __ATOMIC_RELEASE);
+}
+
+static inline void vgpu_fence(void)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+static inline void vgpu_pause(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+static inline uint64_t vgpu_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* After publishing: must the peer be woken? */
+static inline bool vgpu_peer_sleeps(const vg_u32 *sleeping)
+{
+	vgpu_fence();
+	return vgpu_load32(sleeping) != 0;
+}
+
+/*
+ * How long it pays to spin before sleeping: doubled when spinning was enough, halved when not, so
+ * that a machine with no core to spare soon stops burning one.
+ */
+struct vgpu_spin {
+	uint32_t budget_ns;
+};
+
+static inline void vgpu_spin_init(struct vgpu_spin *s)
+{
+	s->budget_ns = VGPU_SPIN_MAX_NS / 2;
+}
+
+static inline void vgpu_spin_learn(struct vgpu_spin *s, bool enough)
+{
+	uint32_t b = enough ? s->budget_ns * 2 : s->budget_ns / 2;
+
+	s->budget_ns = b > VGPU_SPIN_MAX_NS ? VGPU_SPIN_MAX_NS : b < VGPU_SPIN_MIN_NS ? VGPU_SPIN_MIN_NS : b;
+}
+
+static inline void *vgpu_ch(void *channel, uint32_t off)
+{
+	return (char *)channel + off;
+}
+
+static inline struct vgpu_ch_host *vgpu_ch_host(void *channel)
+{
+	return (struct vgpu_ch_host *)vgpu_ch(channel, VGPU_CH_HOST_OFF);
+}
+
+static inline struct vgpu_ch_guest *vgpu_ch_guest(void *channel)
+{
+	return (struct vgpu_ch_guest *)vgpu_ch(channel, VGPU_CH_GUEST_OFF);
+}
+
+static inline struct vgpu_entry *vgpu_work_slot(void *channel, uint64_t index)
+{
+	return (struct vgpu_entry *)vgpu_ch(channel, VGPU_CH_WORK_OFF) + (index & (VGPU_CH_WORK_ENTRIES - 1));
+}
+
+static inline struct vgpu_entry *vgpu_ctl_slot(void *channel, uint64_t index)
+{
+	return (struct vgpu_entry *)vgpu_ch(channel, VGPU_CH_CTL_OFF) + (index & (VGPU_CH_CTL_ENTRIES - 1));
+}
+
+static inline struct vgpu_completion *vgpu_cpl_slot(void *channel, uint64_t index)
+{
+	return (struct vgpu_completion *)vgpu_ch(channel, VGPU_CH_CPL_OFF) +
+	       (index & (VGPU_CH_CPL_ENTRIES - 1));
+}
+
+/*
+ * A byte ring whose pieces are freed in the order of an index ring: param payload by work_tail,
+ * bounce bytes by work_done. Positions run freely; a piece never wraps. `end[]` remembers, per slot
+ * of the index ring, how far this ring had been used when that entry was published.
+ */
+struct vgpu_bytes {
+	uint64_t head, tail; /* positions, bytes */
+	uint32_t size;	     /* power of two */
+	uint64_t end[VGPU_CH_WORK_ENTRIES];
+};
+
+/* Room for len bytes, aligned to 64; offset in the ring or -1 when it has to wait. */
+static inline int64_t vgpu_bytes_take(struct vgpu_bytes *b, uint32_t len)
+{
+	uint64_t need = (len + 63u) & ~63ull, at = b->head & (b->size - 1), skip = 0;
+
+	if (at + need > b->size)
+		skip = b->size - at;
+	if (b->head + skip + need - b->tail > b->size)
+		return -1;
+	b->head += skip + need;
+	return (int64_t)((b->head - need) & (b->size - 1));
+}
+
+/* At publishing entry `index`. */
+static inline void vgpu_bytes_mark(struct vgpu_bytes *b, uint64_t index)
+{
+	b->end[index & (VGPU_CH_WORK_ENTRIES - 1)] = b->head;
+}
+
+/* Every entry below `done` is through; valid while done > head of the index ring - its entries. */
+static inline void vgpu_bytes_free(struct vgpu_bytes *b, uint64_t done)
+{
+	if (done)
+		b->tail = b->end[(done - 1) & (VGPU_CH_WORK_ENTRIES - 1)];
+}
+#endif
