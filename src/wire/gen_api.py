@@ -117,6 +117,8 @@ def check(ops):
     for o in ops:
         if o.out_size > INLINE_OUT:
             sys.exit(f'cuda_api.txt: {o.name}: out fields exceed {INLINE_OUT} bytes')
+        if o.reply and (any(f.size < 4 for f in o.fields) or sum(f.size for f in o.fields) != o.in_size):
+            sys.exit(f'cuda_api.txt: {o.name}: reply_off and reply_cap must end the body')
         if o.ring == 'work' and (o.how == 'sync' or 'helper' in o.words or 'follows' in o.words):
             sys.exit(f'cuda_api.txt: {o.name}: the work ring is asynchronous and in order by itself')
 
@@ -235,7 +237,7 @@ def rules(f):
 
 
 def ops_dec_c(ops, text):
-    out = [HEAD, '#include <string.h>\n#include "cuda/cuda.h"\n#include "executor/handles.h"\n#include "wire/ops_dec.h"\n\n']
+    out = [HEAD, '#include <string.h>\n#include "wire/ops_dec.h"\n\n']
     for o in ops:
         give = ['x', 'c']
         out.append(f'static int dec_{o.name}(struct exec *x, struct call *c)\n{{\n')

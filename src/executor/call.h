@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside the call half: one taken entry (struct call) and everything it may touch (struct exec).
+ *
+ * Threads of one executor:
+ *   decoder  takes entries of both rings, issues work, never blocks in the driver;
+ *   helpers  run calls marked `helper` (waits, loads, frees) and complete them by tag;
+ *   reaper   blocks for the device while the decoder sleeps or has a full window (marks.c);
+ *   lease    blocks in lease_acquire() so that the decoder need not (gate.c).
+ */
+#ifndef VGPU_EXECUTOR_CALL_H
+#define VGPU_EXECUTOR_CALL_H
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "cuda/loader.h"
+#include "executor/executor.h"
+#include "executor/handles.h"
+#include "wire/geometry.h"
+#include "wire/ops.h"
+#include "wire/ranges.h"
+#include "wire/ring.h"
+
+#define EXEC_WINDOW 16u	      /* units in flight: enough to keep a device busy, few enough to hand over soon */
+#define EXEC_MARK_EVERY 8u    /* units between two marks: half a window */
+#define EXEC_MARKS 64u
+#define EXEC_MARK_STREAMS 8u
+#define EXEC_MARK_CALLS 16u
+#define EXEC_HELPERS 64u
+#define EXEC_BODY_MAX 160u
+#define EXEC_IMAGES_BYTES (512ull << 20) /* of module images held at once */
+
+struct call {
+	const struct vgpu_op_info *op;
+	struct vgpu_entry e;	/* the one copy */
+	uint32_t ctx;		/* == e.ctx, proven live when the op needs a context */
+	uint32_t payload_len;
+	const uint8_t *payload; /* a private copy */
+	uint8_t body[EXEC_BODY_MAX];
+	uint8_t out[VGPU_INLINE_OUT];
+	uint8_t *reply; /* made by the handler with malloc(); sent and freed by call_complete() */
+	uint32_t reply_len;
+	struct obj *stream; /* set by a handler that enqueued on it: see marks.h */
+	bool enqueued;
+	struct call *next;
+};
+
+/* A point in the work ring and the events that say when everything before it has completed. */
+struct mark {
+	uint64_t index;
+	uint32_t units, events, calls;
+	struct mark_event {
+		struct obj *ctx;
+		CUevent event;
+	} event[EXEC_MARK_STREAMS];
+	uint32_t tag[EXEC_MARK_CALLS]; /* completions to post then */
+};
+
+struct exec_marks {
+	pthread_mutex_t lock;
+	pthread_cond_t go;
+	struct mark ring[EXEC_MARKS];
+	uint64_t head, tail;	/* decoder pushes, whoever holds the lock pops */
+	bool reaping, stop, wanted;
+	struct mark open; /* being collected; decoder only */
+	struct mark_stream {
+		struct obj *ctx;
+		CUstream stream;
+	} touched[EXEC_MARK_STREAMS];
+	uint32_t ntouched;
+	uint64_t issued; /* work index up to which the open mark reaches */
+	pthread_t thread;
+	bool started;
+};
+
+struct exec_helpers {
+	pthread_mutex_t lock;
+	pthread_cond_t work;
+	struct call *head, *tail;
+	unsigned threads, idle;
+	bool stop;
+	pthread_t thread[EXEC_HELPERS];
+};
+
+enum gate_state { GATE_NONE, GATE_WANTED, GATE_HELD, GATE_DRAINING };
+
+struct exec_gate {
+	pthread_mutex_t lock;
+	pthread_cond_t want;
+	_Atomic int state; /* enum gate_state; the lease thread changes WANTED to HELD, the decoder the rest */
+	bool stop, started;
+	pthread_t thread;
+};
+
+struct exec {
+	struct exec_env *env;
+	const struct cuda_driver *drv;
+	CUdevice dev;
+	void *channel;
+	struct vgpu_ch_host *host;
+	struct vgpu_ch_guest *guest;
+	uint8_t *bounce;
+	bool bounce_registered;
+	uint64_t work_tail, ctl_tail, calls;
+	struct handles handles;
+	pthread_mutex_t mem_lock; /* mem, textures, images_bytes */
+	struct vgpu_ranges mem;
+	struct vgpu_ranges textures;
+	uint64_t images_bytes;
+	struct obj *primary; /* NULL while released */
+	pthread_mutex_t cpl_lock;
+	uint64_t cpl_head;
+	_Atomic int broken;	      /* enum vgpu_error */
+	_Atomic uint32_t sticky;      /* CUresult */
+	_Atomic uint32_t in_flight;   /* units */
+	_Atomic bool asleep, nudge;   /* decoder sleeps; somebody wants it awake */
+	int wake_fd;
+	struct call *parked;	      /* control calls whose `follows` is not reached */
+	uint32_t nparked;
+	uint64_t charged_bytes;
+	uint32_t charged_launches;
+	struct exec_marks marks;
+	struct exec_helpers helpers;
+	struct exec_gate gate;
+	struct vgpu_spin spin;
+	uint8_t payload[VGPU_BLOCK_SIZE + 256]; /* decoder's copy */
+};
+
+/* What a range of x->mem is. */
+enum mem_kind { MEM_DEVICE, MEM_HOST, MEM_GLOBAL, MEM_BOUNCE };
+
+/* serve.c */
+void call_complete(struct exec *x, struct call *c, int rc);
+void exec_post(struct exec *x, uint32_t tag, int rc, const struct call *c);
+void exec_break(struct exec *x, int error);	/* protocol violation: serving ends */
+void exec_sticky(struct exec *x, int rc);	/* remembers rc if it is an execution fault */
+void exec_wake(struct exec *x);
+bool exec_use_ctx(struct exec *x, uint32_t ctx); /* makes it current on this thread; false if no such */
+void exec_run(struct exec *x, struct call *c);	/* decode, call, complete */
+
+/* marks.c */
+int marks_start(struct exec *x);
+void marks_stop(struct exec *x);
+void marks_touch(struct exec *x, struct call *c); /* an entry enqueued on c->stream */
+void marks_close(struct exec *x);		  /* end the open mark: record its events */
+void marks_poll(struct exec *x);		  /* pop what has completed; never blocks */
+void marks_delegate(struct exec *x);		  /* decoder is going to sleep */
+bool marks_idle(struct exec *x);		  /* everything issued has completed */
+bool marks_room(struct exec *x);
+void marks_drop_ctx(struct exec *x, struct obj *ctx); /* waits, then frees its events */
+
+/* helpers.c */
+int helpers_start(struct exec *x);
+void helpers_stop(struct exec *x);
+void helpers_submit(struct exec *x, struct call *c); /* takes the call, which is on the heap */
+
+/* gate.c */
+int gate_start(struct exec *x);
+void gate_stop(struct exec *x);
+bool gate_open(struct exec *x); /* may a kernel be issued now? */
+void gate_step(struct exec *x); /* hand over when due */
+void gate_idle(struct exec *x); /* nothing to do and the device is drained */
+
+/* dispatch_*.c */
+bool call_try(struct exec *x, struct call *c, int *rc); /* a wait that is already over, without a helper */
+int mem_add(struct exec *x, uint64_t base, uint64_t size, enum mem_kind kind, uint32_t owner);
+bool mem_ok(struct exec *x, uint64_t at, uint64_t len, bool host_only);
+void exec_release_all(struct exec *x);
+#endif

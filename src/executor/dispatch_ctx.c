@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Contexts: the primary one, made before the jail closed, and created ones. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include "executor/call.h"
+#include "wire/ops_dec.h"
+
+static uint32_t api_version(struct exec *x, CUcontext ctx)
+{
+	unsigned int v = 0;
+
+	x->drv->cuCtxGetApiVersion(ctx, &v);
+	return v;
+}
+
+int op_ctx_primary(struct exec *x, struct call *c, const struct vgpu_in_ctx_primary *in,
+		   struct vgpu_out_ctx_primary *out)
+{
+	if (!x->primary) {
+		CUcontext ctx;
+		int rc = x->drv->cuDevicePrimaryCtxRetain(&ctx, x->dev);
+
+		if (rc)
+			return rc;
+		x->primary = obj_add(&x->handles, OBJ_CTX, 0, ctx);
+		if (!x->primary) {
+			x->drv->cuDevicePrimaryCtxRelease_v2(x->dev);
+			return CUDA_ERROR_OUT_OF_MEMORY;
+		}
+	}
+	out->ctx = obj_handle(x->primary);
+	out->api_version = api_version(x, x->primary->real);
+	return CUDA_SUCCESS;
+}
+
+struct sweep {
+	struct exec *x;
+	uint32_t ctx; /* 0 = everything */
+};
+
+static void drop_range(struct exec *x, const struct vgpu_range *r)
+{
+	if (r->kind == MEM_DEVICE) {
+		x->drv->cuMemFree_v2(r->base);
+		x->env->ops->quota_give(x->env->ops_ctx, r->size);
+	} else if (r->kind == MEM_HOST) {
+		x->drv->cuMemHostUnregister((void *)(uintptr_t)r->base);
+		munmap((void *)(uintptr_t)r->base, r->size);
+	}
+}
+
+static void drop_memory(struct exec *x, uint32_t ctx)
+{
+	struct vgpu_range r;
+
+	for (size_t i = x->mem.n; i-- > 0;) {
+		if (ctx && x->mem.v[i].owner != ctx)
+			continue;
+		vgpu_ranges_remove(&x->mem, x->mem.v[i].base, &r);
+		drop_range(x, &r);
+	}
+}
+
+static void drop_array(void *arg, struct obj *o)
+{
+	struct sweep *s = arg;
+
+	if (s->ctx && o->ctx != s->ctx)
+		return;
+	s->x->drv->cuArrayDestroy(o->real);
+	s->x->env->ops->quota_give(s->x->env->ops_ctx, o->bytes);
+	obj_remove(&s->x->handles, OBJ_ARRAY, o);
+}
+
+/* Destroying the context destroys these in the driver; here only the handles end. */
+static void drop_handle(struct exec *x, enum obj_kind kind, struct obj *o)
+{
+	obj_remove(&x->handles, kind, o);
+}
+
+#define DROP(kind)                                                                        \
+	static void drop_##kind(void *arg, struct obj *o)                                 \
+	{                                                                                 \
+		struct sweep *s = arg;                                                    \
+                                                                                          \
+		if (!s->ctx || o->ctx == s->ctx)                                          \
+			drop_handle(s->x, OBJ_##kind, o);                                 \
+	}
+DROP(MODULE)
+DROP(FUNC)
+DROP(STREAM)
+DROP(EVENT)
+
+/* Everything that belongs to the context; the context is current on this thread. */
+static void drop_ctx_objects(struct exec *x, struct obj *ctx)
+{
+	struct sweep s = { x, obj_handle(ctx) };
+
+	x->drv->cuCtxSynchronize();
+	marks_drop_ctx(x, ctx);
+	pthread_mutex_lock(&x->mem_lock);
+	drop_memory(x, s.ctx);
+	pthread_mutex_unlock(&x->mem_lock);
+	obj_each(&x->handles, OBJ_ARRAY, drop_array, &s);
+	obj_each(&x->handles, OBJ_FUNC, drop_FUNC, &s);
+	obj_each(&x->handles, OBJ_MODULE, drop_MODULE, &s);
+	obj_each(&x->handles, OBJ_STREAM, drop_STREAM, &s);
+	obj_each(&x->handles, OBJ_EVENT, drop_EVENT, &s);
+}
+
+int op_ctx_primary_release(struct exec *x, struct call *c, const struct vgpu_in_ctx_primary_release *in,
+			   struct obj *ctx)
+{
+	if (ctx != x->primary)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	if (!exec_use_ctx(x, obj_handle(ctx)))
+		return CUDA_ERROR_INVALID_CONTEXT;
+	drop_ctx_objects(x, ctx);
+	x->primary = NULL;
+	obj_remove(&x->handles, OBJ_CTX, ctx);
+	return x->drv->cuDevicePrimaryCtxRelease_v2(x->dev);
+}
+
+int op_ctx_create(struct exec *x, struct call *c, const struct vgpu_in_ctx_create *in,
+		  struct vgpu_out_ctx_create *out)
+{
+	CUcontext ctx = NULL;
+	struct obj *o;
+	int rc = x->drv->cuCtxCreate_v2(&ctx, in->flags, x->dev);
+
+	if (rc)
+		return rc;
+	o = obj_add(&x->handles, OBJ_CTX, 0, ctx);
+	if (!o) {
+		x->drv->cuCtxDestroy_v2(ctx);
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	out->ctx = obj_handle(o);
+	out->api_version = api_version(x, ctx);
+	x->drv->cuCtxSetCurrent(ctx);
+	exec_use_ctx(x, out->ctx);
+	return CUDA_SUCCESS;
+}
+
+int op_ctx_destroy(struct exec *x, struct call *c, const struct vgpu_in_ctx_destroy *in, struct obj *ctx)
+{
+	CUcontext real = ctx->real;
+
+	if (ctx == x->primary || !exec_use_ctx(x, obj_handle(ctx)))
+		return CUDA_ERROR_INVALID_CONTEXT;
+	drop_ctx_objects(x, ctx);
+	obj_remove(&x->handles, OBJ_CTX, ctx);
+	return x->drv->cuCtxDestroy_v2(real);
+}
+
+int op_ctx_sync(struct exec *x, struct call *c)
+{
+	return x->drv->cuCtxSynchronize();
+}
+
+int op_ctx_get_limit(struct exec *x, struct call *c, const struct vgpu_in_ctx_get_limit *in,
+		     struct vgpu_out_ctx_get_limit *out)
+{
+	size_t v = 0;
+	int rc = x->drv->cuCtxGetLimit(&v, in->limit);
+
+	out->value = v;
+	return rc;
+}
+
+int op_ctx_set_limit(struct exec *x, struct call *c, const struct vgpu_in_ctx_set_limit *in)
+{
+	return x->drv->cuCtxSetLimit(in->limit, in->value);
+}
+
+int op_stream_priorities(struct exec *x, struct call *c, struct vgpu_out_stream_priorities *out)
+{
+	return x->drv->cuCtxGetStreamPriorityRange(&out->least, &out->greatest);
+}
+
+static void destroy_ctx(void *arg, struct obj *o)
+{
+	struct exec *x = arg;
+
+	if (!exec_use_ctx(x, obj_handle(o)))
+		return;
+	drop_ctx_objects(x, o);
+	if (o == x->primary)
+		x->drv->cuDevicePrimaryCtxRelease_v2(x->dev);
+	else
+		x->drv->cuCtxDestroy_v2(o->real);
+}
+
+void exec_release_all(struct exec *x)
+{
+	obj_each(&x->handles, OBJ_CTX, destroy_ctx, x);
+	drop_memory(x, 0);
+}

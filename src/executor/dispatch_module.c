@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Module images arrive in pieces, modules are loaded on helpers, functions carry what a guest needs
+ * to launch them without asking again. */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include "executor/call.h"
+#include "wire/func_meta.h"
+#include "wire/ops_dec.h"
+
+#define PARAMS_MAX 4096u
+
+/* obj.data of a function */
+struct func_layout {
+	uint32_t bytes, nparams;
+	struct vgpu_param param[];
+};
+
+int op_image_new(struct exec *x, struct call *c, const struct vgpu_in_image_new *in,
+		 struct vgpu_out_image_new *out)
+{
+	struct obj *o = NULL;
+	uint8_t *data;
+
+	pthread_mutex_lock(&x->mem_lock);
+	if (in->size > EXEC_IMAGES_BYTES - x->images_bytes) {
+		pthread_mutex_unlock(&x->mem_lock);
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	x->images_bytes += in->size;
+	pthread_mutex_unlock(&x->mem_lock);
+	data = calloc(1, in->size + 1); /* PTX text must end in NUL */
+	if (data)
+		o = obj_add(&x->handles, OBJ_IMAGE, 0, NULL);
+	if (!o) {
+		free(data);
+		pthread_mutex_lock(&x->mem_lock);
+		x->images_bytes -= in->size;
+		pthread_mutex_unlock(&x->mem_lock);
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	o->bytes = in->size;
+	o->data = data;
+	out->image = obj_handle(o);
+	return CUDA_SUCCESS;
+}
+
+int op_image_write(struct exec *x, struct call *c, const struct vgpu_in_image_write *in, struct obj *image)
+{
+	if (in->at > image->bytes || c->payload_len > image->bytes - in->at)
+		return CUDA_ERROR_INVALID_VALUE;
+	memcpy((uint8_t *)image->data + in->at, c->payload, c->payload_len);
+	return CUDA_SUCCESS;
+}
+
+static void image_drop(struct exec *x, struct obj *image)
+{
+	pthread_mutex_lock(&x->mem_lock);
+	x->images_bytes -= image->bytes;
+	pthread_mutex_unlock(&x->mem_lock);
+	obj_remove(&x->handles, OBJ_IMAGE, image);
+}
+
+int op_image_drop(struct exec *x, struct call *c, const struct vgpu_in_image_drop *in, struct obj *image)
+{
+	image_drop(x, image);
+	return CUDA_SUCCESS;
+}
+
+/* info log, then error log, in one reply of info_cap + error_cap bytes. */
+static int load_with_logs(struct exec *x, struct call *c, const struct vgpu_in_module_load *in,
+			  struct vgpu_out_module_load *out, const void *image, CUmodule *m)
+{
+	CUjit_option opt[4] = { CU_JIT_INFO_LOG_BUFFER, CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES,
+				CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES };
+	void *val[4];
+	int rc;
+
+	c->reply = calloc(1, (size_t)in->info_cap + in->error_cap);
+	if (!c->reply)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	c->reply_len = in->info_cap + in->error_cap;
+	val[0] = c->reply;
+	val[1] = (void *)(uintptr_t)in->info_cap;
+	val[2] = c->reply + in->info_cap;
+	val[3] = (void *)(uintptr_t)in->error_cap;
+	rc = x->drv->cuModuleLoadDataEx(m, image, 4, opt, val);
+	out->info_len = (uint32_t)(uintptr_t)val[1];
+	out->error_len = (uint32_t)(uintptr_t)val[3];
+	return rc;
+}
+
+int op_module_load(struct exec *x, struct call *c, const struct vgpu_in_module_load *in,
+		   struct vgpu_out_module_load *out, struct obj *image)
+{
+	CUmodule m = NULL;
+	struct obj *o;
+	int rc;
+
+	if (in->info_cap || in->error_cap)
+		rc = load_with_logs(x, c, in, out, image->data, &m);
+	else
+		rc = x->drv->cuModuleLoadData(&m, image->data);
+	image_drop(x, image);
+	if (rc)
+		return rc;
+	o = obj_add(&x->handles, OBJ_MODULE, c->ctx, m);
+	if (!o) {
+		x->drv->cuModuleUnload(m);
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	out->module = obj_handle(o);
+	return CUDA_SUCCESS;
+}
+
+struct of_module {
+	struct exec *x;
+	uint32_t module;
+};
+
+static void drop_func(void *arg, struct obj *o)
+{
+	struct of_module *m = arg;
+
+	if (o->parent == m->module)
+		obj_remove(&m->x->handles, OBJ_FUNC, o);
+}
+
+int op_module_unload(struct exec *x, struct call *c, const struct vgpu_in_module_unload *in, struct obj *module)
+{
+	struct of_module m = { x, obj_handle(module) };
+	CUmodule real = module->real;
+
+	obj_each(&x->handles, OBJ_FUNC, drop_func, &m);
+	pthread_mutex_lock(&x->mem_lock);
+	for (size_t i = x->mem.n; i-- > 0;)
+		if (x->mem.v[i].kind == MEM_GLOBAL && x->mem.v[i].data == module)
+			vgpu_ranges_remove(&x->mem, x->mem.v[i].base, NULL);
+	pthread_mutex_unlock(&x->mem_lock);
+	obj_remove(&x->handles, OBJ_MODULE, module);
+	return x->drv->cuModuleUnload(real);
+}
+
+/* A name from the payload, NUL-terminated; NULL if it holds a NUL or is too long. */
+static const char *name_of(const struct call *c, char room[4097])
+{
+	if (c->payload_len > 4096 || memchr(c->payload, 0, c->payload_len))
+		return NULL;
+	memcpy(room, c->payload, c->payload_len);
+	room[c->payload_len] = 0;
+	return room;
+}
+
+static int layout_of(struct exec *x, CUfunction f, struct func_layout **out)
+{
+	struct func_layout *l = calloc(1, sizeof(*l) + PARAMS_MAX * sizeof(l->param[0]));
+	struct func_layout *fit;
+
+	if (!l)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	for (; l->nparams < PARAMS_MAX; l->nparams++) {
+		size_t off, size;
+
+		if (x->drv->cuFuncGetParamInfo(f, l->nparams, &off, &size))
+			break;
+		l->param[l->nparams].offset = (uint32_t)off;
+		l->param[l->nparams].size = (uint32_t)size;
+		if (off + size > l->bytes)
+			l->bytes = (uint32_t)(off + size);
+	}
+	fit = realloc(l, sizeof(*l) + l->nparams * sizeof(l->param[0]));
+	*out = fit ? fit : l;
+	return CUDA_SUCCESS;
+}
+
+static int meta_reply(struct exec *x, struct call *c, CUfunction f, const struct func_layout *l)
+{
+	size_t params = l->nparams * sizeof(l->param[0]);
+	struct vgpu_func_meta *meta = calloc(1, sizeof(*meta) + params);
+
+	if (!meta)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	meta->param_bytes = l->bytes;
+	meta->nparams = l->nparams;
+	for (unsigned i = 0; i < VGPU_FUNC_ATTRS; i++) {
+		int v;
+
+		meta->attr[i] = x->drv->cuFuncGetAttribute(&v, i, f) ? VGPU_ATTR_UNKNOWN : v;
+	}
+	memcpy(meta + 1, l->param, params);
+	c->reply = (uint8_t *)meta;
+	c->reply_len = (uint32_t)(sizeof(*meta) + params);
+	return CUDA_SUCCESS;
+}
+
+int op_module_function(struct exec *x, struct call *c, const struct vgpu_in_module_function *in,
+		       struct vgpu_out_module_function *out, struct obj *module)
+{
+	char room[4097];
+	const char *name = name_of(c, room);
+	struct func_layout *l = NULL;
+	CUfunction f = NULL;
+	struct obj *o;
+	int rc;
+
+	if (!name)
+		return CUDA_ERROR_NOT_FOUND;
+	/* Without the driver's own parameter layout (12.4 and later) nothing may be guessed. */
+	if (!x->drv->cuFuncGetParamInfo)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	rc = x->drv->cuModuleGetFunction(&f, module->real, name);
+	if (!rc)
+		rc = layout_of(x, f, &l);
+	if (!rc)
+		rc = meta_reply(x, c, f, l);
+	o = rc ? NULL : obj_add(&x->handles, OBJ_FUNC, c->ctx, f);
+	if (!o) {
+		free(l);
+		return rc ? rc : CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	o->parent = obj_handle(module);
+	o->data = l;
+	out->func = obj_handle(o);
+	out->nparams = l->nparams;
+	return CUDA_SUCCESS;
+}
+
+int op_module_global(struct exec *x, struct call *c, const struct vgpu_in_module_global *in,
+		     struct vgpu_out_module_global *out, struct obj *module)
+{
+	char room[4097];
+	const char *name = name_of(c, room);
+	CUdeviceptr p = 0;
+	size_t bytes = 0;
+	int rc;
+
+	if (!name)
+		return CUDA_ERROR_NOT_FOUND;
+	rc = x->drv->cuModuleGetGlobal_v2(&p, &bytes, module->real, name);
+	if (rc)
+		return rc;
+	out->dptr = p;
+	out->bytes = bytes;
+	if (bytes) {
+		struct vgpu_range r = { p, bytes, MEM_GLOBAL, c->ctx, module };
+
+		pthread_mutex_lock(&x->mem_lock);
+		vgpu_ranges_add(&x->mem, &r); /* -EEXIST: asked before */
+		pthread_mutex_unlock(&x->mem_lock);
+	}
+	return CUDA_SUCCESS;
+}
+
+int op_module_names(struct exec *x, struct call *c, const struct vgpu_in_module_names *in,
+		    struct vgpu_out_module_names *out, struct obj *module)
+{
+	const struct cuda_driver *d = x->drv;
+	CUfunction *f;
+	unsigned n = 0;
+	size_t cap = 57344;
+	int rc;
+
+	if (!d->cuModuleGetFunctionCount || !d->cuModuleEnumerateFunctions || !d->cuFuncGetName)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	rc = d->cuModuleGetFunctionCount(&n, module->real);
+	if (rc)
+		return rc;
+	f = calloc(n ? n : 1, sizeof(*f));
+	c->reply = malloc(cap);
+	rc = f && c->reply ? (int)d->cuModuleEnumerateFunctions(f, n, module->real) : CUDA_ERROR_OUT_OF_MEMORY;
+	for (unsigned i = in->first; !rc && i < n; i++) {
+		const char *name = NULL;
+		size_t len;
+
+		rc = d->cuFuncGetName(&name, f[i]);
+		if (rc)
+			break;
+		len = strlen(name) + 1;
+		if (len > cap - c->reply_len)
+			break;
+		memcpy(c->reply + c->reply_len, name, len);
+		c->reply_len += (uint32_t)len;
+	}
+	free(f);
+	out->total = n;
+	return rc;
+}
+
+int op_func_attribute(struct exec *x, struct call *c, const struct vgpu_in_func_attribute *in,
+		      struct vgpu_out_func_attribute *out, struct obj *func)
+{
+	return x->drv->cuFuncGetAttribute(&out->value, in->attr, func->real);
+}
+
+int op_func_set_attribute(struct exec *x, struct call *c, const struct vgpu_in_func_set_attribute *in,
+			  struct obj *func)
+{
+	return x->drv->cuFuncSetAttribute(func->real, in->attr, in->value);
+}
+
+int op_func_cache_config(struct exec *x, struct call *c, const struct vgpu_in_func_cache_config *in,
+			 struct obj *func)
+{
+	return x->drv->cuFuncSetCacheConfig ? (int)x->drv->cuFuncSetCacheConfig(func->real, in->config)
+					    : CUDA_ERROR_NOT_SUPPORTED;
+}
+
+int op_func_occupancy(struct exec *x, struct call *c, const struct vgpu_in_func_occupancy *in,
+		      struct vgpu_out_func_occupancy *out, struct obj *func)
+{
+	if (!x->drv->cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	return x->drv->cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(&out->blocks, func->real,
+									     (int)in->block, in->dynamic_shared,
+									     in->flags);
+}
+
+static int cooperative(struct exec *x, const struct vgpu_in_launch *in, struct obj *func, CUstream s,
+		       uint8_t *params, const struct func_layout *l)
+{
+	void **args = malloc((l->nparams + 1) * sizeof(*args));
+	int rc;
+
+	if (!args)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	for (uint32_t i = 0; i < l->nparams; i++)
+		args[i] = params + l->param[i].offset;
+	rc = x->drv->cuLaunchCooperativeKernel(func->real, in->grid_x, in->grid_y, in->grid_z, in->block_x,
+					       in->block_y, in->block_z, in->shared, s, args);
+	free(args);
+	return rc;
+}
+
+int op_launch(struct exec *x, struct call *c, const struct vgpu_in_launch *in, struct obj *func,
+	      struct obj *stream)
+{
+	const struct func_layout *l = func->data;
+	size_t bytes = c->payload_len;
+	void *extra[] = { CU_LAUNCH_PARAM_BUFFER_POINTER, (void *)c->payload, CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes,
+			  CU_LAUNCH_PARAM_END };
+	int rc;
+
+	if (bytes != l->bytes)
+		return CUDA_ERROR_INVALID_VALUE;
+	c->stream = stream;
+	if (in->cooperative)
+		rc = x->drv->cuLaunchCooperativeKernel
+			     ? cooperative(x, in, func, stream->real, (uint8_t *)c->payload, l)
+			     : CUDA_ERROR_NOT_SUPPORTED;
+	else
+		rc = x->drv->cuLaunchKernel(func->real, in->grid_x, in->grid_y, in->grid_z, in->block_x,
+					    in->block_y, in->block_z, in->shared, stream->real, NULL,
+					    bytes ? extra : NULL);
+	c->enqueued = !rc;
+	x->charged_launches += !rc;
+	return rc;
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How the executor learns what has completed: after every few units it records an event on each
+ * stream used since the last time. Whoever finds a mark's events done publishes work_done, ends the
+ * units and posts the completions that waited for it. The decoder polls while it is awake; when it
+ * sleeps, the reaper blocks in cuEventSynchronize() in its place.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "executor/call.h"
+
+#define POOL_MAX 32u
+
+/* Events for reuse, in obj.data of a context. */
+struct event_pool {
+	unsigned n;
+	CUevent event[POOL_MAX];
+};
+
+static CUevent event_take(struct exec *x, struct obj *ctx)
+{
+	struct event_pool *p = ctx->data;
+	CUevent e = NULL;
+
+	if (!p)
+		ctx->data = p = calloc(1, sizeof(*p));
+	if (p && p->n)
+		return p->event[--p->n];
+	if (x->drv->cuEventCreate(&e, CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC))
+		return NULL;
+	return e;
+}
+
+/* Under marks.lock: the reaper gives events back too. */
+static void event_give(struct exec *x, struct mark_event *m)
+{
+	struct event_pool *p = m->ctx->data;
+
+	if (p && p->n < POOL_MAX)
+		p->event[p->n++] = m->event;
+	else if (exec_use_ctx(x, obj_handle(m->ctx)))
+		x->drv->cuEventDestroy_v2(m->event);
+}
+
+static bool touched(struct exec_marks *m, struct obj *ctx, CUstream s)
+{
+	for (uint32_t i = 0; i < m->ntouched; i++)
+		if (m->touched[i].ctx == ctx && m->touched[i].stream == s)
+			return true;
+	return false;
+}
+
+void marks_touch(struct exec *x, struct call *c)
+{
+	struct exec_marks *m = &x->marks;
+	struct obj *ctx = obj_get(&x->handles, OBJ_CTX, c->ctx, 0);
+
+	if (c->op->flags & VGPU_OP_UNIT) {
+		m->open.units++;
+		atomic_fetch_add(&x->in_flight, 1);
+		x->env->ops->unit_begin(x->env->ops_ctx);
+	}
+	if (!touched(m, ctx, c->stream->real)) {
+		m->touched[m->ntouched].ctx = ctx;
+		m->touched[m->ntouched++].stream = c->stream->real;
+	}
+	if (c->e.flags & VGPU_E_REPLY)
+		m->open.tag[m->open.calls++] = c->e.tag;
+}
+
+/* Records the open mark's events. A stream that cannot take one has a sticky error; the mark then
+ * counts as complete, and the error reaches everybody through the sticky word. */
+static void record(struct exec *x, struct mark *mark)
+{
+	struct exec_marks *m = &x->marks;
+
+	for (uint32_t i = 0; i < m->ntouched; i++) {
+		struct mark_event *e = &mark->event[mark->events];
+		int rc;
+
+		if (!exec_use_ctx(x, obj_handle(m->touched[i].ctx)))
+			continue;
+		pthread_mutex_lock(&m->lock);
+		e->event = event_take(x, m->touched[i].ctx);
+		pthread_mutex_unlock(&m->lock);
+		e->ctx = m->touched[i].ctx;
+		rc = e->event ? (int)x->drv->cuEventRecord(e->event, m->touched[i].stream)
+			      : CUDA_ERROR_OUT_OF_MEMORY;
+		exec_sticky(x, rc);
+		if (!rc)
+			mark->events++;
+	}
+}
+
+void marks_close(struct exec *x)
+{
+	struct exec_marks *m = &x->marks;
+	struct mark *open = &m->open;
+
+	if (open->index == x->work_tail && !open->units && !open->calls && !m->ntouched)
+		return;
+	open->index = x->work_tail;
+	record(x, open);
+	pthread_mutex_lock(&m->lock);
+	m->ring[m->head % EXEC_MARKS] = *open;
+	m->head++;
+	pthread_mutex_unlock(&m->lock);
+	memset(open, 0, sizeof(*open));
+	open->index = x->work_tail;
+	m->ntouched = 0;
+}
+
+bool marks_room(struct exec *x)
+{
+	struct exec_marks *m = &x->marks;
+	bool room;
+
+	if (m->open.units >= EXEC_MARK_EVERY || m->ntouched >= EXEC_MARK_STREAMS ||
+	    m->open.calls >= EXEC_MARK_CALLS)
+		marks_close(x);
+	pthread_mutex_lock(&m->lock);
+	room = m->head - m->tail < EXEC_MARKS - 1;
+	pthread_mutex_unlock(&m->lock);
+	return room;
+}
+
+/* Under the lock: the oldest mark is complete with rc. */
+static void pop(struct exec *x, int rc)
+{
+	struct exec_marks *m = &x->marks;
+	struct mark *k = &m->ring[m->tail % EXEC_MARKS];
+
+	exec_sticky(x, rc);
+	for (uint32_t i = 0; i < k->events; i++)
+		event_give(x, &k->event[i]);
+	for (uint32_t i = 0; i < k->units; i++)
+		x->env->ops->unit_end(x->env->ops_ctx);
+	atomic_fetch_sub(&x->in_flight, k->units);
+	vgpu_store64(&x->host->work_done, k->index);
+	for (uint32_t i = 0; i < k->calls; i++)
+		exec_post(x, k->tag[i], rc ? rc : (int)atomic_load(&x->sticky), NULL);
+	m->tail++;
+}
+
+void marks_poll(struct exec *x)
+{
+	struct exec_marks *m = &x->marks;
+
+	pthread_mutex_lock(&m->lock);
+	m->wanted = false;
+	while (!m->reaping && m->tail != m->head) {
+		struct mark *k = &m->ring[m->tail % EXEC_MARKS];
+		int rc = CUDA_SUCCESS;
+
+		for (uint32_t i = 0; i < k->events && !rc; i++)
+			rc = x->drv->cuEventQuery(k->event[i].event);
+		if (rc == CUDA_ERROR_NOT_READY)
+			break;
+		pop(x, rc);
+	}
+	pthread_mutex_unlock(&m->lock);
+}
+
+bool marks_idle(struct exec *x)
+{
+	struct exec_marks *m = &x->marks;
+	bool idle;
+
+	pthread_mutex_lock(&m->lock);
+	idle = m->head == m->tail && !m->open.units && !m->ntouched;
+	pthread_mutex_unlock(&m->lock);
+	return idle;
+}
+
+void marks_delegate(struct exec *x)
+{
+	struct exec_marks *m = &x->marks;
+
+	pthread_mutex_lock(&m->lock);
+	m->wanted = m->head != m->tail;
+	if (m->wanted)
+		pthread_cond_signal(&m->go);
+	pthread_mutex_unlock(&m->lock);
+}
+
+/* One blocking step of the reaper, lock held on entry and exit. */
+static void reap_one(struct exec *x)
+{
+	struct exec_marks *m = &x->marks;
+	struct mark k = m->ring[m->tail % EXEC_MARKS];
+	int rc = CUDA_SUCCESS;
+
+	m->reaping = true;
+	pthread_mutex_unlock(&m->lock);
+	for (uint32_t i = 0; i < k.events && !rc; i++)
+		if (exec_use_ctx(x, obj_handle(k.event[i].ctx)))
+			rc = x->drv->cuEventSynchronize(k.event[i].event);
+	pthread_mutex_lock(&m->lock);
+	m->reaping = false;
+	pop(x, rc);
+}
+
+static void *reaper(void *arg)
+{
+	struct exec *x = arg;
+	struct exec_marks *m = &x->marks;
+
+	pthread_mutex_lock(&m->lock);
+	while (!m->stop) {
+		if (!m->wanted || m->tail == m->head) {
+			pthread_cond_wait(&m->go, &m->lock);
+			continue;
+		}
+		reap_one(x);
+		if (m->tail == m->head || atomic_load(&x->nudge))
+			exec_wake(x);
+	}
+	pthread_mutex_unlock(&m->lock);
+	return NULL;
+}
+
+void marks_drop_ctx(struct exec *x, struct obj *ctx)
+{
+	struct exec_marks *m = &x->marks;
+	struct event_pool *p;
+
+	/* The caller has synchronized the context, so its marks are complete; wait until they are popped. */
+	pthread_mutex_lock(&m->lock);
+	for (uint64_t i = m->tail; i != m->head; i++) {
+		struct mark *k = &m->ring[i % EXEC_MARKS];
+		uint32_t kept = 0;
+
+		for (uint32_t j = 0; j < k->events; j++)
+			if (k->event[j].ctx != ctx)
+				k->event[kept++] = k->event[j];
+			else if (!m->reaping || i != m->tail)
+				event_give(x, &k->event[j]);
+		k->events = kept;
+	}
+	p = ctx->data;
+	for (unsigned i = 0; p && i < p->n; i++)
+		x->drv->cuEventDestroy_v2(p->event[i]);
+	if (p)
+		p->n = 0;
+	pthread_mutex_unlock(&m->lock);
+}
+
+int marks_start(struct exec *x)
+{
+	struct exec_marks *m = &x->marks;
+
+	pthread_mutex_init(&m->lock, NULL);
+	pthread_cond_init(&m->go, NULL);
+	m->started = !pthread_create(&m->thread, NULL, reaper, x);
+	return m->started ? 0 : -1;
+}
+
+void marks_stop(struct exec *x)
+{
+	struct exec_marks *m = &x->marks;
+
+	pthread_mutex_lock(&m->lock);
+	m->stop = true;
+	pthread_cond_signal(&m->go);
+	pthread_mutex_unlock(&m->lock);
+	if (m->started)
+		pthread_join(m->thread, NULL);
+}

@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The decoder: takes entries, checks them, runs or hands them on. Everything read from the channel
+ * is copied once, here, before it is looked at.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "executor/call.h"
+#include "wire/ops_dec.h"
+
+#define BATCH 64u	 /* work entries between two looks at the control ring */
+#define SERVING (-1)	 /* x->broken while all is well; anything else ends serving */
+#define PARKED_MAX VGPU_CH_CPL_ENTRIES
+
+static struct {
+	CUdevice dev;
+	CUcontext primary;
+} prepared;
+
+static _Thread_local uint32_t current_ctx;
+static _Thread_local struct exec *current_exec;
+
+/* ---- small services for the other files ---- */
+
+void exec_break(struct exec *x, int error)
+{
+	int serving = SERVING;
+
+	atomic_compare_exchange_strong(&x->broken, &serving, error);
+	exec_wake(x);
+}
+
+static bool is_sticky(int rc)
+{
+	static const int codes[] = {
+		CUDA_ERROR_ECC_UNCORRECTABLE, CUDA_ERROR_ILLEGAL_ADDRESS, CUDA_ERROR_LAUNCH_TIMEOUT,
+		CUDA_ERROR_ASSERT, CUDA_ERROR_HARDWARE_STACK_ERROR, CUDA_ERROR_ILLEGAL_INSTRUCTION,
+		CUDA_ERROR_MISALIGNED_ADDRESS, CUDA_ERROR_INVALID_ADDRESS_SPACE, CUDA_ERROR_INVALID_PC,
+		CUDA_ERROR_LAUNCH_FAILED,
+	};
+
+	for (unsigned i = 0; i < sizeof(codes) / sizeof(*codes); i++)
+		if (rc == codes[i])
+			return true;
+	return false;
+}
+
+void exec_sticky(struct exec *x, int rc)
+{
+	uint32_t none = 0;
+
+	if (rc && is_sticky(rc) && atomic_compare_exchange_strong(&x->sticky, &none, (uint32_t)rc))
+		vgpu_store32(&x->host->sticky_error, (uint32_t)rc);
+}
+
+void exec_wake(struct exec *x)
+{
+	uint64_t one = 1;
+
+	if (atomic_load(&x->asleep) && write(x->wake_fd, &one, sizeof(one)) < 0)
+		atomic_store(&x->nudge, true); /* counter full: it is readable anyway */
+}
+
+bool exec_use_ctx(struct exec *x, uint32_t ctx)
+{
+	struct obj *o;
+
+	if (ctx == current_ctx && current_exec == x)
+		return true;
+	o = obj_get(&x->handles, OBJ_CTX, ctx, 0);
+	if (!o || x->drv->cuCtxSetCurrent(o->real))
+		return false;
+	current_ctx = ctx;
+	current_exec = x;
+	return true;
+}
+
+static void interrupt_guest(struct exec *x)
+{
+	uint64_t one = 1;
+
+	if (vgpu_peer_sleeps(&x->guest->sleeping) && write(x->env->irq_fd, &one, sizeof(one)) < 0)
+		return; /* full counter = pending interrupt */
+}
+
+void exec_post(struct exec *x, uint32_t tag, int rc, const struct call *c)
+{
+	struct vgpu_completion *slot;
+	uint64_t tail;
+
+	pthread_mutex_lock(&x->cpl_lock);
+	tail = vgpu_load64(&x->guest->cpl_tail);
+	if (x->cpl_head - tail >= VGPU_CH_CPL_ENTRIES) {
+		pthread_mutex_unlock(&x->cpl_lock);
+		exec_break(x, VGPU_ERR_PROTOCOL); /* more calls open than completions fit, or a bad tail */
+		return;
+	}
+	slot = vgpu_cpl_slot(x->channel, x->cpl_head);
+	slot->tag = tag;
+	slot->result = rc;
+	slot->reply_len = c ? c->reply_len : 0;
+	slot->reserved = 0;
+	if (c)
+		memcpy(slot->body, c->out, sizeof(slot->body));
+	vgpu_store64(&x->host->cpl_head, ++x->cpl_head);
+	pthread_mutex_unlock(&x->cpl_lock);
+	interrupt_guest(x);
+}
+
+/* The reply's place was checked when the call was taken. */
+static void send_reply(struct exec *x, struct call *c)
+{
+	uint32_t where[2]; /* reply_off, reply_cap are the last fields of every body that has them */
+	uint32_t at = c->op->in_size - sizeof(where);
+
+	if (!c->reply)
+		return;
+	memcpy(where, c->body + at, sizeof(where));
+	memcpy((char *)x->channel + where[0], c->reply, c->reply_len < where[1] ? c->reply_len : where[1]);
+	free(c->reply);
+	c->reply = NULL;
+}
+
+/* ---- taking an entry ---- */
+
+static bool reply_ok(const struct call *c)
+{
+	uint32_t where[2];
+
+	memcpy(where, c->body + c->op->in_size - sizeof(where), sizeof(where));
+	return where[1] <= c->op->reply_max && where[0] >= VGPU_CH_PARAM_OFF &&
+	       where[0] <= VGPU_CH_BOUNCE_OFF && where[1] <= VGPU_CH_BOUNCE_OFF - where[0];
+}
+
+/* Copies body and payload. `room` takes the payload; false = the protocol is broken. */
+static bool take_payload(struct exec *x, struct call *c, uint8_t *room)
+{
+	const struct vgpu_op_info *op = c->op;
+	uint32_t spilled = op->in_size > VGPU_INLINE_IN ? op->in_size : 0;
+	uint32_t len = c->e.pay_len;
+
+	if (len < spilled + op->payload_min || len > spilled + op->payload_max)
+		return false;
+	if (len && (c->e.pay_off < VGPU_CH_PARAM_OFF || c->e.pay_off > VGPU_CH_BOUNCE_OFF ||
+		    len > VGPU_CH_BOUNCE_OFF - c->e.pay_off))
+		return false;
+	memcpy(room, (char *)x->channel + c->e.pay_off, len);
+	if (spilled)
+		memcpy(c->body, room, spilled);
+	else
+		memcpy(c->body, c->e.body, VGPU_INLINE_IN);
+	c->payload = room + spilled;
+	c->payload_len = len - spilled;
+	return !op->reply_max || reply_ok(c);
+}
+
+static bool take(struct exec *x, struct call *c, const struct vgpu_entry *slot, bool work)
+{
+	memset(c, 0, offsetof(struct call, body));
+	c->reply = NULL;
+	c->reply_len = 0;
+	c->stream = NULL;
+	c->enqueued = false;
+	memcpy(&c->e, slot, sizeof(c->e));
+	if (c->e.opcode >= VGPU_OP_COUNT || !vgpu_op_info[c->e.opcode].name)
+		return false;
+	c->op = &vgpu_op_info[c->e.opcode];
+	c->ctx = c->e.ctx;
+	if (work != !!(c->op->flags & VGPU_OP_WORK) || (c->e.flags & ~(VGPU_E_REPLY | VGPU_E_FOLLOWS)))
+		return false;
+	if ((c->e.flags & VGPU_E_FOLLOWS) && !(c->op->flags & VGPU_OP_FOLLOWS))
+		return false;
+	if ((c->op->flags & VGPU_OP_SYNC) && !(c->e.flags & VGPU_E_REPLY))
+		return false;
+	return take_payload(x, c, x->payload);
+}
+
+/* ---- running ---- */
+
+void call_complete(struct exec *x, struct call *c, int rc)
+{
+	exec_sticky(x, rc);
+	if (rc == CUDA_ERROR_NOT_SUPPORTED)
+		x->env->ops->count_unsupported(x->env->ops_ctx, c->e.opcode);
+	if (c->e.flags & VGPU_E_REPLY) {
+		send_reply(x, c);
+		exec_post(x, c->e.tag, rc, c);
+	} else if (rc) {
+		struct vgpu_host_words *w = vgpu_host_words(x->host);
+
+		vgpu_store32(&w->late_error, (uint32_t)rc);
+		vgpu_store64(&x->host->late_errors, x->host->late_errors + 1);
+	}
+	free(c->reply);
+	c->reply = NULL;
+}
+
+/* Calls without a context of their own still run after a fault: they touch no device. */
+static int execute(struct exec *x, struct call *c)
+{
+	uint32_t sticky = atomic_load_explicit(&x->sticky, memory_order_relaxed);
+
+	if (c->op->flags & VGPU_OP_CTX) {
+		if (sticky)
+			return (int)sticky;
+		if (!exec_use_ctx(x, c->ctx))
+			return CUDA_ERROR_INVALID_CONTEXT;
+	}
+	return exec_decoders[c->e.opcode](x, c);
+}
+
+void exec_run(struct exec *x, struct call *c)
+{
+	call_complete(x, c, execute(x, c));
+}
+
+static void run_control(struct exec *x, struct call *c)
+{
+	struct call *h;
+	int rc;
+
+	if (!(c->op->flags & VGPU_OP_HELPER)) {
+		exec_run(x, c);
+		return;
+	}
+	if (call_try(x, c, &rc)) {
+		call_complete(x, c, rc);
+		return;
+	}
+	h = malloc(sizeof(*h) + c->payload_len);
+	if (!h) {
+		call_complete(x, c, CUDA_ERROR_OUT_OF_MEMORY);
+		return;
+	}
+	*h = *c;
+	if (c->payload_len)
+		memcpy(h + 1, c->payload, c->payload_len);
+	h->payload = (uint8_t *)(h + 1);
+	helpers_submit(x, h);
+}
+
+/* ---- control ring ---- */
+
+/* Distance from the issued work to what the entry follows; 32 bits suffice as both lie in one ring. */
+static int32_t follows_ahead(struct exec *x, const struct call *c)
+{
+	if (!(c->e.flags & VGPU_E_FOLLOWS))
+		return 0;
+	return (int32_t)(c->e.follows - (uint32_t)x->work_tail);
+}
+
+static bool park(struct exec *x, const struct call *c)
+{
+	struct call *p;
+
+	if (x->nparked >= PARKED_MAX || follows_ahead(x, c) > (int32_t)VGPU_CH_WORK_ENTRIES)
+		return false;
+	p = malloc(sizeof(*p) + c->payload_len);
+	if (!p)
+		return false;
+	*p = *c;
+	if (c->payload_len)
+		memcpy(p + 1, c->payload, c->payload_len);
+	p->payload = (uint8_t *)(p + 1);
+	p->next = NULL;
+	x->nparked++;
+	for (struct call **at = &x->parked;; at = &(*at)->next)
+		if (!*at) {
+			*at = p;
+			return true;
+		}
+}
+
+static void unpark(struct exec *x)
+{
+	for (struct call **at = &x->parked; *at;) {
+		struct call *c = *at;
+
+		if (follows_ahead(x, c) > 0) {
+			at = &c->next;
+			continue;
+		}
+		*at = c->next;
+		x->nparked--;
+		run_control(x, c);
+		free(c);
+	}
+}
+
+static bool serve_control(struct exec *x)
+{
+	uint64_t head = vgpu_load64(&x->guest->ctl_head);
+	bool did = head != x->ctl_tail;
+	struct call c;
+
+	if (head - x->ctl_tail > VGPU_CH_CTL_ENTRIES) {
+		exec_break(x, VGPU_ERR_PROTOCOL);
+		return false;
+	}
+	while (x->ctl_tail != head && atomic_load(&x->broken) == SERVING) {
+		bool ok = take(x, &c, vgpu_ctl_slot(x->channel, x->ctl_tail), false);
+
+		if (ok && follows_ahead(x, &c) > 0)
+			ok = park(x, &c);
+		else if (ok)
+			run_control(x, &c);
+		if (!ok) {
+			exec_break(x, VGPU_ERR_PROTOCOL);
+			return false;
+		}
+		vgpu_store64(&x->host->calls, ++x->calls);
+		vgpu_store64(&x->host->ctl_tail, ++x->ctl_tail);
+	}
+	return did;
+}
+
+/* ---- work ring ---- */
+
+/* May the entry be issued now? Otherwise it stays in the ring and is taken anew. */
+static bool may_issue(struct exec *x, const struct call *c)
+{
+	if (!marks_room(x))
+		return false;
+	if ((c->op->flags & VGPU_OP_UNIT) && atomic_load(&x->in_flight) >= EXEC_WINDOW) {
+		marks_close(x);
+		return false;
+	}
+	return !(c->op->flags & VGPU_OP_GATED) || atomic_load(&x->sticky) || gate_open(x);
+}
+
+static void issue(struct exec *x, struct call *c)
+{
+	int rc = execute(x, c);
+
+	if (c->enqueued && !rc) {
+		marks_touch(x, c); /* posts the completion when the device is through */
+		c->e.flags &= ~VGPU_E_REPLY;
+	}
+	call_complete(x, c, rc);
+}
+
+static void charge(struct exec *x)
+{
+	const struct exec_ops *ops = x->env->ops;
+
+	if (x->charged_launches)
+		ops->charge_launches(x->env->ops_ctx, x->charged_launches);
+	if (x->charged_bytes)
+		ops->charge_bytes(x->env->ops_ctx, x->charged_bytes);
+	x->charged_launches = 0;
+	x->charged_bytes = 0;
+}
+
+static bool serve_work(struct exec *x)
+{
+	uint64_t head = vgpu_load64(&x->guest->work_head), n = 0;
+	struct call c;
+
+	if (head - x->work_tail > VGPU_CH_WORK_ENTRIES) {
+		exec_break(x, VGPU_ERR_PROTOCOL);
+		return false;
+	}
+	while (x->work_tail != head && n < BATCH && atomic_load_explicit(&x->broken, memory_order_relaxed) == SERVING) {
+		if (!take(x, &c, vgpu_work_slot(x->channel, x->work_tail), true)) {
+			exec_break(x, VGPU_ERR_PROTOCOL);
+			break;
+		}
+		if (!may_issue(x, &c))
+			break;
+		issue(x, &c);
+		n++;
+		x->work_tail++;
+		if (c.e.flags & VGPU_E_REPLY || x->marks.open.calls)
+			marks_close(x);
+		vgpu_store64(&x->host->work_tail, x->work_tail);
+	}
+	if (n) {
+		x->calls += n;
+		vgpu_store64(&x->host->calls, x->calls);
+		charge(x);
+	}
+	if (x->parked && n)
+		unpark(x);
+	return n != 0;
+}
+
+/* ---- idling ---- */
+
+static bool work_waiting(struct exec *x)
+{
+	return vgpu_load64(&x->guest->ctl_head) != x->ctl_tail || vgpu_load64(&x->guest->work_head) != x->work_tail;
+}
+
+/* A work entry that could not be issued waits for the window or the lease, not for the guest. */
+static bool blocked(struct exec *x)
+{
+	return vgpu_load64(&x->guest->work_head) != x->work_tail;
+}
+
+static void drain_fd(int fd)
+{
+	uint64_t n;
+
+	if (read(fd, &n, sizeof(n)) < 0)
+		return; /* nothing there */
+}
+
+static void sleep_until_called(struct exec *x, bool was_blocked)
+{
+	struct pollfd p[3] = { { .fd = x->env->bell_fd, .events = POLLIN },
+			       { .fd = x->wake_fd, .events = POLLIN },
+			       { .fd = x->env->stop_fd, .events = POLLIN } };
+	bool again;
+
+	atomic_store(&x->nudge, was_blocked);
+	atomic_store(&x->asleep, true);
+	vgpu_store32(&x->host->sleeping, 1);
+	vgpu_fence();
+	again = was_blocked ? vgpu_load64(&x->guest->ctl_head) != x->ctl_tail ||
+			      (atomic_load(&x->gate.state) == GATE_HELD && atomic_load(&x->in_flight) < EXEC_WINDOW)
+			    : work_waiting(x);
+	if (!again && atomic_load(&x->broken) == SERVING) {
+		marks_delegate(x);
+		poll(p, 3, VGPU_RECHECK_MS);
+	}
+	vgpu_store32(&x->host->sleeping, 0);
+	atomic_store(&x->asleep, false);
+	if (p[0].revents)
+		drain_fd(x->env->bell_fd);
+	if (p[1].revents)
+		drain_fd(x->wake_fd);
+}
+
+static void idle(struct exec *x)
+{
+	uint64_t until = vgpu_now_ns() + x->spin.budget_ns, done = vgpu_load64(&x->host->work_done);
+	bool was_blocked = blocked(x), enough = false;
+
+	marks_close(x);
+	while (!enough && vgpu_now_ns() < until) {
+		for (int i = 0; i < 8; i++)
+			vgpu_pause();
+		marks_poll(x);
+		enough = was_blocked ? vgpu_load64(&x->host->work_done) != done ||
+				       vgpu_load64(&x->guest->ctl_head) != x->ctl_tail
+				     : work_waiting(x);
+	}
+	vgpu_spin_learn(&x->spin, enough);
+	if (enough)
+		return;
+	gate_step(x);
+	if (!was_blocked)
+		gate_idle(x);
+	sleep_until_called(x, was_blocked);
+}
+
+static int serve_loop(struct exec *x)
+{
+	while (atomic_load(&x->broken) == SERVING && !atomic_load(x->env->stop)) {
+		bool did = serve_control(x);
+
+		did |= serve_work(x);
+		marks_poll(x);
+		gate_step(x);
+		if (!did)
+			idle(x);
+	}
+	return atomic_load(&x->broken) == SERVING ? VGPU_ERR_NONE : atomic_load(&x->broken);
+}
+
+/* ---- begin and end ---- */
+
+int exec_prepare(struct exec_env *env)
+{
+	const struct cuda_driver *d = env->driver;
+	int rc = d->cuInit(0);
+
+	if (!rc)
+		rc = d->cuDeviceGet(&prepared.dev, env->device);
+	if (!rc)
+		rc = d->cuDevicePrimaryCtxRetain(&prepared.primary, prepared.dev);
+	return rc ? rc : (int)d->cuCtxSetCurrent(prepared.primary);
+}
+
+static void map_channel(struct exec *x)
+{
+	x->channel = (char *)x->env->bar + VGPU_CHANNEL_OFF + (uint64_t)x->env->channel * VGPU_CHANNEL_STRIDE;
+	x->host = vgpu_ch_host(x->channel);
+	x->guest = vgpu_ch_guest(x->channel);
+	x->bounce = (uint8_t *)vgpu_ch(x->channel, VGPU_CH_BOUNCE_OFF);
+	/* Unregistered bounce only makes the driver stage once more. */
+	x->bounce_registered = !x->drv->cuMemHostRegister_v2(x->bounce, VGPU_CH_BOUNCE_SIZE,
+							     CU_MEMHOSTREGISTER_PORTABLE);
+}
+
+static struct exec *exec_new(struct exec_env *env)
+{
+	struct exec *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return NULL;
+	x->env = env;
+	x->drv = env->driver;
+	x->dev = prepared.dev;
+	atomic_store(&x->broken, SERVING);
+	pthread_mutex_init(&x->mem_lock, NULL);
+	pthread_mutex_init(&x->cpl_lock, NULL);
+	handles_init(&x->handles);
+	vgpu_spin_init(&x->spin);
+	x->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	x->drv->cuCtxSetCurrent(prepared.primary);
+	current_ctx = 0;
+	map_channel(x);
+	x->primary = obj_add(&x->handles, OBJ_CTX, 0, prepared.primary);
+	return x;
+}
+
+static void announce(struct exec *x)
+{
+	struct vgpu_host_words *w = vgpu_host_words(x->host);
+
+	w->api_hash = VGPU_API_HASH;
+	vgpu_store32(&w->ready, 1);
+}
+
+int exec_serve(struct exec_env *env)
+{
+	struct exec *x = exec_new(env);
+	int error;
+
+	if (!x || x->wake_fd < 0 || marks_start(x) || helpers_start(x) || gate_start(x))
+		return VGPU_ERR_SPAWN;
+	announce(x);
+	error = serve_loop(x);
+	exec_break(x, error);
+	gate_stop(x);
+	marks_stop(x);
+	helpers_stop(x);
+	while (x->parked) {
+		struct call *c = x->parked;
+
+		x->parked = c->next;
+		free(c);
+	}
+	exec_release_all(x);
+	if (x->bounce_registered)
+		x->drv->cuMemHostUnregister(x->bounce);
+	close(x->wake_fd);
+	handles_free(&x->handles);
+	vgpu_ranges_clear(&x->mem);
+	vgpu_ranges_clear(&x->textures);
+	free(x);
+	return error;
+}
