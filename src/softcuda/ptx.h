@@ -135,10 +135,20 @@ struct ptx_insn {
 	uint8_t vec;		/* ld/st/tex vector width, 1 default */
 	uint8_t scope, sem;	/* .cta/.gpu/.sys ; relaxed/acquire/release: informative (engine is sequentially consistent) */
 	uint8_t lut;		/* lop3 */
-	uint8_t nop;
-	/* Order as written in PTX. setp with two results: op[0], op[1] (SINK if absent). call: op[0] LIST of
-	 * results, op[1] FUNC or REG, op[2] LIST of arguments, op[3] prototype LABEL or NONE.
-	 * tex: op[0] VEC, op[1] ADDR-like VAR or REG (texture object), [op[2] sampler], op[last] VEC coords. */
+	uint8_t clamp;		/* suld, sust: 0 .trap, 1 .clamp, 2 .zero */
+	uint8_t nop;		/* operands, optional ones that are absent not counted */
+	/* Order as written in PTX, address or destination first as the instruction has it. What may have two
+	 * results "d|p" (setp, shfl, match, elect) always has both: o[0], o[1] (SINK if absent).
+	 * bar, barrier: o[0] barrier, o[1] thread count or NONE; .red: o[0] result, o[1], o[2], o[3] predicate.
+	 * call: o[0] LIST of results, o[1] FUNC or REG, o[2] LIST of arguments, o[3] NONE, or LABEL whose func is
+	 * the prototype (no body), or LIST of FUNC (.calltargets). Arguments are VAR (.param), REG or IMM;
+	 * results VAR, REG or SINK. Counts and sizes fit the callee or prototype; an indirect callee's own are to
+	 * be compared with the prototype's when it runs.
+	 * brx: o[0] REG index, o[1] LIST of LABEL. tex: o[0] VEC, o[1] VAR (texref) or REG (texture object),
+	 * [o[2] sampler], o[nop - 1] VEC coordinates (a layer first). suld: o[0] VEC, o[1] surface, o[2] VEC;
+	 * sust: o[0] surface, o[1] VEC coordinates, o[2] VEC. txq, suq: o[0] REG, o[1] VAR or REG.
+	 * ld/st with .v2/.v4: VEC, else REG (or IMM). mov may have one VEC side (packing). lop3's table is in lut.
+	 * A name or special register where only mov could read it is moved into a fresh register before. */
 	struct ptx_operand o[6];
 };
 
