@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who may compute now: start-time fair queuing of one device among tenants.
+ *
+ * Pure code: no clock, no I/O, no allocation; the caller passes `now` (ns, any monotonic origin) and
+ * carries out what the functions return. One struct sched per device. Not thread-safe.
+ *
+ *   tenant  a VM. Has a share (priority x weight, any positive number) and a virtual start tag.
+ *   client  one executor of a tenant. Clients of a tenant take turns within the tenant's share.
+ *
+ *   sched_ask()      a client wants the lease              -> it waits
+ *   sched_pick()     is anybody to be granted now?         -> the client to grant
+ *   sched_release()  a holder is done (or was killed)      -> charged, the next sched_pick() may grant
+ *   sched_next()     when to call sched_pick() again although nothing happened
+ *
+ * A holder that hands over because its deadline came, and has more to do, must be asked for again
+ * (sched_ask) BEFORE the next sched_pick(): otherwise it looks idle for an instant. A holder found
+ * idle is released, with the instant its work ended, BEFORE the newcomer's sched_ask(): asking charges
+ * holders up to now.
+ *
+ * Tags are device nanoseconds divided by share, so a tenant with twice the share advances half as
+ * fast. A tenant that was away re-enters at the current virtual time: it gets no credit for having
+ * been idle and owes nothing for having been alone. An absence shorter than a quantum does not count
+ * as one (a program that synchronises after each kernel is not idle), with the credit so kept bounded
+ * by SCHED_CREDIT_QUANTA of its own.
+ *
+ * Charging: from grant to release by the caller's clock. Normally one client holds the lease. When a
+ * holder has overrun its deadline by one quantum the next is admitted as well (a kernel cannot be
+ * stopped half-way; the hardware time-slices) and the time they spend together is split evenly.
+ */
+#ifndef VGPUD_SCHED_H
+#define VGPUD_SCHED_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SCHED_QUANTUM_NS 2000000ull
+#define SCHED_CREDIT_QUANTA 16
+#define SCHED_HOLDERS_MAX 8 /* overrunning holders admitted side by side before newcomers just wait */
+#define SCHED_NEVER UINT64_MAX
+
+enum sched_state { SCHED_IDLE, SCHED_WAITING, SCHED_HOLDING };
+
+struct sched_client {
+	struct sched_tenant *tenant;
+	struct sched_client *next; /* in the tenant's FIFO of waiting clients */
+	enum sched_state state;
+	uint64_t asked_at, granted_at;
+	uint64_t deadline; /* while HOLDING; SCHED_NEVER while nobody else waits */
+	uint64_t charged;  /* ns of device time, all leases */
+	uint64_t leases;
+};
+
+struct sched_tenant {
+	uint32_t share;		/* > 0 */
+	double start_tag;	/* virtual time at which its next quantum starts */
+	uint64_t seq;		/* order of arrival among equal tags */
+	size_t heap_at;		/* position + 1 in the heap; 0 = nothing of it waits */
+	struct sched_client *first, *last;
+	unsigned holding;	/* leases its clients hold */
+	uint64_t released_at;	/* when it last gave a lease back */
+	uint64_t charged;	/* ns of device time */
+	uint64_t waited;	/* ns its clients spent between ask and grant */
+	uint64_t leases;
+	void *owner;		/* the caller's */
+};
+
+struct sched {
+	uint64_t quantum; /* ns */
+	double vtime;	  /* start tag of the least-served active tenant */
+	uint64_t seq;
+	struct sched_tenant **heap; /* waiting tenants, smallest start tag first; the caller's array */
+	size_t heap_cap, heap_len;
+	struct sched_client *holder[SCHED_HOLDERS_MAX];
+	unsigned holders;
+	uint64_t accounted; /* up to here holders have been charged */
+	uint64_t busy;	    /* ns during which somebody held the lease */
+	/* Told of every charge, for time lines: of the wall time [from, to), `ns` is this tenant's. May be NULL. */
+	void (*on_charge)(void *ctx, struct sched_tenant *t, uint64_t from, uint64_t to, uint64_t ns);
+	void *ctx;
+};
+
+/* heap: room for every tenant that can exist at once; the caller owns it. */
+void sched_init(struct sched *s, uint64_t quantum_ns, struct sched_tenant **heap, size_t heap_cap);
+void sched_tenant_init(struct sched_tenant *t, uint32_t share, void *owner);
+/* Takes effect with the next charge. */
+void sched_tenant_set_share(struct sched_tenant *t, uint32_t share);
+
+void sched_client_init(struct sched_client *c, struct sched_tenant *t);
+/* false: already waiting or holding, or more tenants than heap_cap; nothing changed. Holders' deadlines
+ * may have been set: publish them again. */
+bool sched_ask(struct sched *s, struct sched_client *c, uint64_t now);
+/* Grant at most one lease; NULL if nobody waits or the device is taken. Call until NULL. */
+struct sched_client *sched_pick(struct sched *s, uint64_t now);
+/* `end` <= now: when its work ended (a holder found idle is not charged for idling). */
+void sched_release(struct sched *s, struct sched_client *c, uint64_t end, uint64_t now);
+/* Whatever it is doing, forget it (its executor died). */
+void sched_client_remove(struct sched *s, struct sched_client *c, uint64_t now);
+/* Charge the present holders up to `now`, so that figures are fresh. */
+void sched_account(struct sched *s, uint64_t now);
+/* Next instant at which sched_pick() could grant without a release; SCHED_NEVER if none. */
+uint64_t sched_next(const struct sched *s);
+static inline bool sched_contended(const struct sched *s)
+{
+	return s->heap_len > 0;
+}
+#endif
