@@ -48,3 +48,13 @@ static uint16_t narrow(double d, enum ptx_round r, unsigned ebits, unsigned mbit
 
 uint16_t leaf_f64_to_f16(double d, enum ptx_round r) { return narrow(d, r, 5, 10); }
 uint16_t leaf_f64_to_bf16(double d, enum ptx_round r) { return narrow(d, r, 8, 7); }
+
+float leaf_f16_to_f32(uint16_t h)
+{
+	uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 0x3ff;
+	if (e == 31)
+		return m ? leaf_f32(0x7fffffffu) : leaf_f32(sign | 0x7f800000u);
+	if (e)
+		return leaf_f32(sign | (e + 112) << 23 | m << 13);
+	return leaf_f32(sign | leaf_u32((float)m * 0x1p-24f));
+}
