@@ -399,9 +399,9 @@ static int init_fs_context(struct fs_context *fc)
 	return init_pseudo(fc, VGPU_FS_MAGIC) ? 0 : -ENOMEM;
 }
 
+/* Without owner: our own mount, which lives as long as the module, must not hold it. */
 static struct file_system_type vgpu_fs = {
 	.name = "vgpu_stub",
-	.owner = THIS_MODULE,
 	.init_fs_context = init_fs_context,
 	.kill_sb = kill_anon_super,
 };
