@@ -5,6 +5,7 @@
 # usage: deps.sh [--check]   installs what is missing; without root or sudo prints the apt line, exit 1.
 set -eu
 build="gcc clang lld make meson ninja-build pkg-config python3 libc6-dev
+ libxml2-dev libyaml-dev nettle-dev zlib1g-dev liblzma-dev libbz2-dev pciutils zstd
  libseccomp-dev libsqlite3-dev libjansson-dev liblz4-dev libzstd-dev libcmocka-dev"
 # The cloud kernel is the guest's: small, with virtio and without drivers for hardware.
 vm="qemu-system-x86 seabios ipxe-qemu linux-image-cloud-amd64 linux-headers-cloud-amd64

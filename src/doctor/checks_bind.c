@@ -1,0 +1,851 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Group BIND: which driver has which GPU, and will have it after the next boot. */
+#include "host.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool note_driver(struct audit *a, const struct pci_dev *d)
+{
+	const struct ev_item *it = d->driver_item;
+	bool known = d->driver || it->err == ENOENT;
+
+	aud_note(a, it, known ? NULL : it->err ? strerror(it->err) : "not text");
+	if (d->driver)
+		aud_quote(a, it, d->driver);
+	return known;
+}
+
+static const char *host_driver(const struct pci_dev *d)
+{
+	return d->vendor == 0x10de ? "nvidia" : d->vendor == 0x1002 ? "amdgpu" : "xe";
+}
+
+static void driver_fits(struct audit *a)
+{
+	const struct host *h = a->host;
+
+	if (!need_gpus(a))
+		return;
+	aud_common(a);
+	for (size_t i = 0; i < h->ngpu; i++) {
+		const struct pci_dev *d = h->gpu[i];
+		bool vfio = d->driver && strstr(d->driver, "vfio");
+
+		note_dev(a, d);
+		if (!note_driver(a, d))
+			emit(a, ST_UNKNOWN, d->bdf, "driver not visible");
+		else if (a->mode == MODE_PASSTHROUGH && vfio)
+			emit(a, ST_PASS, d->bdf, "bound to %s", d->driver);
+		else if (a->mode == MODE_PASSTHROUGH)
+			emit(a, ST_BAD, d->bdf, "%s%s, but passthrough needs vfio-pci", d->driver ? "bound to " : "bound to no driver", d->driver ? d->driver : "");
+		else if (d->driver && !strcmp(d->driver, host_driver(d)))
+			emit(a, ST_PASS, d->bdf, "bound to %s", d->driver);
+		else
+			emit(a, ST_BAD, d->bdf, "bound to %s, but mode %s needs %s on the host", d->driver ? d->driver : "no driver",
+			     mode_name[a->mode], host_driver(d));
+	}
+}
+
+static void companions(struct audit *a)
+{
+	const struct host *h = a->host;
+	bool any = false;
+
+	if (!need_gpus(a))
+		return;
+	aud_common(a);
+	for (size_t i = 0; i < h->ngpu; i++)
+		for (size_t k = 0; k < h->pci.n; k++) {
+			const struct pci_dev *d = &h->pci.dev[k];
+
+			if (!pci_same_slot(h->gpu[i], d) || d->is_vf || pci_is_gpu(d))
+				continue;
+			any = true;
+			note_driver(a, d);
+			if (d->driver && !strstr(d->driver, "vfio") && strcmp(d->driver, "pci-stub"))
+				emit(a, ST_BAD, d->bdf, "companion function of %s is still with %s", h->gpu[i]->bdf, d->driver);
+			else
+				emit(a, ST_PASS, d->bdf, "companion function of %s is free for VFIO", h->gpu[i]->bdf);
+		}
+	if (!any)
+		emit(a, ST_NA, "host", "GPUs without companion functions");
+}
+
+static void nouveau(struct audit *a)
+{
+	int loaded = aud_module(a, "nouveau");
+
+	if (loaded > 0)
+		emit(a, ST_BAD, "host", "nouveau is loaded");
+	else
+		emit(a, loaded ? ST_UNKNOWN : ST_PASS, "host", "nouveau is not loaded");
+}
+
+/* The file for a module that shall be blocked: blacklist, or install X /bin/false. */
+static const struct mod_line *blocked(const struct modconf *m, const char *module)
+{
+	const struct mod_line *l = modconf_find(m, MOD_BLACKLIST, module, NULL);
+
+	if (l)
+		return l;
+	l = modconf_find(m, MOD_INSTALL, module, NULL);
+	return l && (strstr(l->rest, "/bin/false") || strstr(l->rest, "/bin/true")) ? l : NULL;
+}
+
+static void blanket(struct audit *a)
+{
+	static const char *const module[] = {"nvidia", "nvidia_uvm", "nvidia_modeset", "nvidia_drm"};
+	const struct modconf *m = &a->host->mod;
+	const char *v;
+
+	note_modconf(a);
+	for (int i = 0; i < 2; i++) {
+		const struct mod_line *l = blocked(m, module[i]);
+
+		if (!l)
+			continue;
+		note_mod_line(a, l);
+		emit(a, ST_BAD, l->src->path, "line %u blocks %s, which this mode needs on the host", l->line, module[i]);
+		return;
+	}
+	if ((cmd_token(a, "modprobe.blacklist", &v) > 0 && cmdline_has_item(&a->host->cmd, "modprobe.blacklist", "nvidia")) ||
+	    (cmd_token(a, "module_blacklist", &v) > 0 && cmdline_has_item(&a->host->cmd, "module_blacklist", "nvidia")))
+		emit(a, ST_BAD, "host", "the command line blacklists nvidia, which this mode needs on the host");
+	else
+		emit(a, ST_PASS, "host", "the host driver is not blocked");
+}
+
+static void weak_blacklist(struct audit *a)
+{
+	const struct mod_line *l = modconf_find(&a->host->mod, MOD_BLACKLIST, "nvidia", NULL);
+	int loaded = aud_module(a, "nvidia");
+
+	note_modconf(a);
+	if (l && loaded > 0) {
+		note_mod_line(a, l);
+		emit(a, ST_BAD, l->src->path, "nvidia is blacklisted and loaded all the same: a blacklist only stops aliases");
+	} else {
+		emit(a, loaded < 0 ? ST_UNKNOWN : ST_PASS, "host", l ? "the blacklist holds" : "no blacklist that could fail");
+	}
+}
+
+/* 1 built in, 0 not, -1 unknown. */
+static int builtin(struct audit *a, const char *module)
+{
+	const struct ev_item *it;
+	char line[96];
+
+	if (!a->host->release[0] || aud_text(a, &it, "/lib/modules/%s/modules.builtin", a->host->release) != GOT_VALUE)
+		return -1;
+	snprintf(line, sizeof(line), "/%s.ko\n", module);
+	return strstr(it->data, line) != NULL;
+}
+
+static void softdep(struct audit *a)
+{
+	static const char *const module[] = {"nvidia", "nouveau"};
+	const struct modconf *m = &a->host->mod;
+	bool ids = modconf_find(m, MOD_OPTIONS, "vfio_pci", NULL);
+	const char *v;
+
+	if (cmd_token(a, "vfio_pci.ids", &v) > 0)
+		ids = true;
+	note_modconf(a);
+	if (!ids) {
+		emit(a, ST_NA, "host", "devices are not bound by vfio-pci.ids");
+		return;
+	}
+	if (builtin(a, "vfio-pci") > 0) {
+		emit(a, ST_PASS, "host", "vfio-pci is built in and binds first");
+		return;
+	}
+	for (int i = 0; i < 2; i++) {
+		const struct mod_line *l = NULL;
+		bool ordered = blocked(m, module[i]) != NULL;
+
+		while (!ordered && (l = modconf_find(m, MOD_SOFTDEP, module[i], l)))
+			ordered = strstr(l->rest, "vfio-pci") || strstr(l->rest, "vfio_pci");
+		if (!ordered) {
+			emit(a, ST_BAD, module[i], "nothing makes vfio-pci load before %s: they race for the GPU", module[i]);
+			return;
+		}
+	}
+	emit(a, ST_PASS, "host", "vfio-pci loads before the GPU drivers");
+}
+
+static void ids_wide(struct audit *a)
+{
+	const struct host *h = a->host;
+	const struct pci_dev *kept = NULL, *given = NULL;
+	const struct mod_line *l = modconf_find(&h->mod, MOD_OPTIONS, "vfio_pci", NULL);
+	const char *v;
+
+	if (!need_gpus(a))
+		return;
+	note_modconf(a);
+	if (cmd_token(a, "vfio_pci.ids", &v) <= 0 && !l) {
+		emit(a, ST_NA, "host", "devices are not bound by vfio-pci.ids");
+		return;
+	}
+	for (size_t i = 0; i < h->ngpu; i++)
+		for (size_t k = 0; k < h->ngpu; k++) {
+			const struct pci_dev *x = h->gpu[i], *y = h->gpu[k];
+
+			note_driver(a, x);
+			if (x->vendor == y->vendor && x->device == y->device && x->driver && strstr(x->driver, "vfio") &&
+			    y->driver && !strstr(y->driver, "vfio")) {
+				given = x;
+				kept = y;
+			}
+		}
+	if (kept)
+		emit(a, ST_BAD, kept->bdf, "same ids as %s, which the id list gives to VFIO: the next boot takes both", given->bdf);
+	else
+		emit(a, ST_PASS, "host", "no GPU kept by the host has the listed ids");
+}
+
+static bool initrd_ready(struct audit *a)
+{
+	const struct initrd *i = &a->host->initrd;
+
+	if (!i->stat) {
+		aud_note(a, a->host->release_item, a->host->release[0] ? NULL : "kernel release unknown");
+		if (aud_anchor(a, "/boot"))
+			emit(a, ST_NA, "host", "no initramfs for the running kernel");
+		else
+			emit(a, ST_UNKNOWN, "host", "/boot not visible");
+		return false;
+	}
+	aud_note(a, i->stat, i->stat->err ? strerror(i->stat->err) : NULL);
+	if (!i->looked) {
+		emit(a, ST_SKIPPED, i->path, "initramfs not looked into (--no-initramfs)");
+		return false;
+	}
+	aud_note(a, i->src, i->digest ? NULL : i->src->err == EACCES ? "Permission denied" : "the image could not be read to its end");
+	if (!i->digest)
+		emit(a, ST_UNKNOWN, i->path, "contents not visible");
+	return i->digest != NULL;
+}
+
+static void initrd_content(struct audit *a)
+{
+	const struct host *h = a->host;
+	const struct initrd *i = &h->initrd;
+	const char *path;
+	json_t *text, *conf;
+
+	if (!initrd_ready(a))
+		return;
+	if (a->mode == MODE_PASSTHROUGH && !initrd_has_module(i, "vfio_pci") && builtin(a, "vfio-pci") == 0) {
+		emit(a, ST_BAD, i->path, "vfio-pci is neither in the initramfs nor built in: a GPU driver may come first");
+		return;
+	}
+	if (initrd_has_module(i, "nouveau") && !blocked(&h->mod, "nouveau")) {
+		emit(a, ST_BAD, i->path, "nouveau is in the initramfs and not blocked");
+		return;
+	}
+	if (a->mode == MODE_PASSTHROUGH && initrd_has_module(i, "nvidia")) {
+		emit_sev(a, 'M', i->path, "the nvidia module is in the initramfs and may take the GPU before vfio-pci");
+		return;
+	}
+	conf = json_object_get(i->digest, "conf");
+	json_object_foreach(conf, path, text) {
+		const struct ev_item *disk;
+
+		if (strncmp(path, "etc/modprobe.d/", 15))
+			continue;
+		disk = ev_getf(a->ev, EV_READ, "/%s", path);
+		aud_note(a, disk, disk->err == ENOENT ? NULL : ev_text_problem(disk));
+		if (disk->text && strcmp(disk->data, json_string_value(text))) {
+			emit(a, ST_BAD, path, "differs between the disk and the initramfs: rebuild it");
+			return;
+		}
+		if (disk->err == ENOENT) {
+			emit(a, ST_BAD, path, "is still in the initramfs, but no longer on the disk: rebuild it");
+			return;
+		}
+	}
+	emit(a, ST_PASS, i->path, "the initramfs holds what the disk says");
+}
+
+static void initrd_stale(struct audit *a)
+{
+	const struct host *h = a->host;
+	const struct initrd *i = &h->initrd;
+	const struct ev_item *list = ev_get(a->ev, EV_LIST, "/etc/modprobe.d");
+
+	if (!i->stat) {
+		initrd_ready(a);
+		return;
+	}
+	aud_note(a, i->stat, i->stat->err ? strerror(i->stat->err) : NULL);
+	aud_note(a, list, list->err && list->err != ENOENT ? strerror(list->err) : NULL);
+	for (const char *n = ev_name(list, NULL); n; n = ev_name(list, n)) {
+		const struct ev_item *st = ev_getf(a->ev, EV_STAT, "/etc/modprobe.d/%s", n);
+
+		aud_note(a, st, st->err ? strerror(st->err) : NULL);
+		if (!st->err && !i->stat->err && st->mtime > i->stat->mtime) {
+			emit(a, ST_BAD, st->path, "is newer than %s: the next boot does not know it", i->path);
+			return;
+		}
+	}
+	emit(a, ST_PASS, i->path, "newer than every file of modprobe.d");
+}
+
+static void bind_order(struct audit *a)
+{
+	const struct klog_hit *vfio = log_hit(a, "vfio-add", NULL), *nv = log_hit(a, "nvidia-loading", NULL);
+
+	if (vfio && nv)
+		emit(a, ST_INFO, "host", "vfio-pci took its ids %s nvidia was loaded", vfio < nv ? "before" : "after");
+	else
+		emit(a, ST_INFO, "host", "the log does not hold both moments");
+}
+
+static void vfio_present(struct audit *a)
+{
+	const struct ev_item *dev;
+	int pci = aud_module(a, "vfio_pci"), type1 = aud_module(a, "vfio_iommu_type1"), fd = aud_module(a, "iommufd");
+
+	if (pci < 0) {
+		emit(a, ST_UNKNOWN, "host", "modules not visible");
+		return;
+	}
+	dev = ev_get(a->ev, EV_STAT, "/dev/vfio/vfio");
+	aud_note(a, dev, dev->err && dev->err != ENOENT ? strerror(dev->err) : NULL);
+	if (pci && (type1 > 0 || fd > 0) && !dev->err)
+		emit(a, ST_PASS, "host", "vfio-pci and an IOMMU backend are there");
+	else
+		emit(a, ST_BAD, "host", "VFIO is not complete: vfio_pci %s, backend %s, /dev/vfio/vfio %s", pci ? "yes" : "no",
+		     type1 > 0 || fd > 0 ? "yes" : "no", dev->err ? "no" : "yes");
+}
+
+static void node_modes(struct audit *a)
+{
+	const struct ev_item *list;
+
+	if (aud_list(a, &list, "/dev/vfio") == GOT_ABSENT) {
+		if (aud_anchor(a, "/dev"))
+			emit(a, ST_NA, "host", "no /dev/vfio");
+		else
+			emit(a, ST_UNKNOWN, "host", "/dev not visible");
+		return;
+	}
+	for (const char *n = ev_name(list, NULL); n; n = ev_name(list, n)) {
+		const struct ev_item *st;
+
+		if (!strcmp(n, "vfio") || !strcmp(n, "devices"))
+			continue; /* the container node is for everyone by design: it gives nothing by itself */
+		st = ev_getf(a->ev, EV_STAT, "/dev/vfio/%s", n);
+		aud_note(a, st, st->err ? strerror(st->err) : NULL);
+		if (!st->err && st->mode & 0002) {
+			emit(a, ST_BAD, st->path, "mode %04o: every user may take the group", st->mode & 07777);
+			return;
+		}
+	}
+	emit(a, ST_PASS, "host", "group nodes are not for everyone");
+}
+
+static void double_claim(struct audit *a)
+{
+	const struct host *h = a->host;
+	const struct domains *ds = &h->dom;
+
+	for (size_t i = 0; i < ds->nunreadable; i++)
+		aud_note(a, ds->unreadable[i], "no domain could be read from it");
+	for (size_t i = 0; i < h->procs.n; i++)
+		for (size_t k = i + 1; k < h->procs.n; k++)
+			for (unsigned x = 0; x < h->procs.p[i].nvfio; x++)
+				for (unsigned y = 0; y < h->procs.p[k].nvfio; y++)
+					if (!strcmp(h->procs.p[i].vfio[x], h->procs.p[k].vfio[y]) && strcmp(h->procs.p[i].vfio[x], "vfio")) {
+						aud_note(a, h->procs.p[i].fds, NULL);
+						emit(a, ST_BAD, h->procs.p[i].vfio[x], "held by process %u and process %u",
+						     h->procs.p[i].pid, h->procs.p[k].pid);
+						return;
+					}
+	for (size_t i = 0; i < ds->n; i++)
+		for (size_t k = i + 1; k < ds->n; k++)
+			for (unsigned x = 0; x < ds->d[i].nhostdev && strcmp(ds->d[i].name, ds->d[k].name); x++)
+				for (unsigned y = 0; y < ds->d[k].nhostdev; y++)
+					if (!strcmp(ds->d[i].hostdev[x], ds->d[k].hostdev[y])) {
+						aud_note(a, ds->d[i].src, NULL);
+						aud_note(a, ds->d[k].src, NULL);
+						emit_sev(a, ds->d[i].live && ds->d[k].live ? 'H' : 'M', ds->d[i].hostdev[x],
+							 "claimed by VM %s and VM %s", ds->d[i].name, ds->d[k].name);
+						return;
+					}
+	for (size_t i = 0; i < h->procs.n; i++)
+		if (h->procs.p[i].qemu)
+			aud_note(a, h->procs.p[i].fds, h->procs.p[i].fds_known ? NULL : strerror(h->procs.p[i].fds->err));
+	if (!aud_anchor(a, "/proc"))
+		emit(a, ST_UNKNOWN, "host", "processes not visible");
+	else
+		emit(a, ST_PASS, "host", "no device is claimed twice");
+}
+
+static void nvidia_clients(struct audit *a)
+{
+	const struct host *h = a->host;
+	char who[256] = "";
+
+	if (!aud_anchor(a, "/proc")) {
+		emit(a, ST_UNKNOWN, "host", "processes not visible");
+		return;
+	}
+	for (size_t i = 0; i < h->procs.n; i++) {
+		const struct proc *p = &h->procs.p[i];
+
+		aud_note(a, p->fds, p->fds_known || p->fds->err == ENOENT ? NULL : strerror(p->fds->err));
+		if (p->nvidia)
+			snprintf(who + strlen(who), sizeof(who) - strlen(who), " %s(%u)", p->comm, p->pid);
+	}
+	if (*who)
+		emit(a, ST_BAD, "host", "these keep the driver from letting go:%s", who);
+	else
+		emit(a, ST_PASS, "host", "no known service holds a GPU");
+}
+
+/* "NVRM version: NVIDIA UNIX … Kernel Module  550.90.07  …": the first word like 123.45.67. */
+static bool version_in(const char *s, char out[32])
+{
+	for (; *s; s++) {
+		size_t n = strspn(s, "0123456789.");
+
+		if (n >= 5 && n < 32 && strspn(s, "0123456789") == 3 && s[3] == '.' && s[n - 1] != '.') {
+			memcpy(out, s, n);
+			out[n] = 0;
+			return true;
+		}
+		s += n ? n - 1 : 0;
+	}
+	return false;
+}
+
+/* The loaded driver's version; false: none loaded (emitted as such) or unreadable. */
+static bool driver_version(struct audit *a, char out[32])
+{
+	const struct ev_item *it;
+	const char *v;
+	int loaded = aud_module(a, "nvidia");
+
+	if (loaded <= 0) {
+		emit(a, loaded ? ST_UNKNOWN : ST_NA, "host", "the NVIDIA driver is not loaded");
+		return false;
+	}
+	if (aud_line(a, &v, "/sys/module/nvidia/version") == GOT_VALUE && version_in(v, out))
+		return true;
+	if (aud_text(a, &it, "/proc/driver/nvidia/version") == GOT_VALUE && version_in(it->data, out))
+		return true;
+	aud_note(a, it, "no version in it");
+	emit(a, ST_UNKNOWN, "host", "driver version not visible");
+	return false;
+}
+
+static void skew(struct audit *a)
+{
+	static const char *const dirs[] = {"/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib/aarch64-linux-gnu", "/usr/lib"};
+	char v[32], other[32];
+	const struct klog_hit *hit;
+	bool found = false;
+
+	if (!driver_version(a, v))
+		return;
+	hit = log_hit(a, "api-mismatch", NULL);
+	for (size_t i = 0; i < 4; i++) {
+		const struct ev_item *list = ev_get(a->ev, EV_LIST, dirs[i]);
+
+		for (const char *n = ev_name(list, NULL); n; n = ev_name(list, n)) {
+			if (strncmp(n, "libnvidia-ml.so.", 16) || !version_in(n + 16, other))
+				continue;
+			aud_quote(a, list, n);
+			found = true;
+			if (strcmp(v, other)) {
+				emit(a, ST_BAD, "host", "kernel module %s, library %s", v, other);
+				return;
+			}
+		}
+	}
+	if (hit)
+		emit(a, ST_BAD, "host", "%s", hit->text);
+	else if (a->host->nvml.valid && strcmp(a->host->nvml.driver, v))
+		emit(a, ST_BAD, "host", "kernel module %s, NVML says %s", v, a->host->nvml.driver);
+	else if (found || a->host->nvml.valid)
+		emit(a, ST_PASS, "host", "kernel module and libraries are %s", v);
+	else
+		emit(a, ST_UNKNOWN, "host", "kernel module %s; no library found to compare", v);
+}
+
+/* Lowest branch for a model; NVIDIA's MIG guide and release notes. */
+static const struct {
+	uint16_t device;
+	unsigned major, minor;
+	const char *why;
+} floors[] = {
+	{0x2335, 550, 90, "H200 needs R550, MIG on it 550.90.07"}, {0x233b, 550, 90, "H200 NVL needs R550.90.07"},
+	{0x2330, 525, 60, "H100 needs R525"}, {0x2331, 525, 60, "H100 needs R525"}, {0x2321, 535, 0, "H100 NVL needs R535"},
+	{0x20b0, 450, 80, "A100 needs R450"}, {0x20b2, 450, 80, "A100 needs R450"}, {0x20b5, 450, 80, "A100 needs R450"},
+	{0x2901, 570, 0, "B200 needs R570"},
+};
+
+static void driver_floor(struct audit *a)
+{
+	const struct host *h = a->host;
+	unsigned major, minor;
+	char v[32];
+
+	if (!need_gpus(a) || !driver_version(a, v) || sscanf(v, "%u.%u", &major, &minor) != 2)
+		return;
+	for (size_t i = 0; i < h->ngpu; i++)
+		for (size_t k = 0; k < sizeof(floors) / sizeof(*floors); k++)
+			if (h->gpu[i]->device == floors[k].device &&
+			    (major < floors[k].major || (major == floors[k].major && minor < floors[k].minor))) {
+				emit(a, ST_BAD, h->gpu[i]->bdf, "driver %s: %s", v, floors[k].why);
+				return;
+			}
+	emit(a, ST_PASS, "host", "driver %s is new enough for every GPU", v);
+}
+
+/* apt: holds in dpkg's status; dnf: versionlock or exclude; unattended upgrades present? */
+static void upgrades_held(struct audit *a)
+{
+	const struct ev_item *apt = ev_get(a->ev, EV_READ, "/etc/apt/apt.conf.d/20auto-upgrades");
+	const struct ev_item *dnf = ev_get(a->ev, EV_READ, "/etc/dnf/automatic.conf");
+	const struct ev_item *black = ev_get(a->ev, EV_READ, "/etc/apt/apt.conf.d/50unattended-upgrades");
+	bool automatic = false;
+
+	if (!aud_anchor(a, "/etc")) {
+		emit(a, ST_UNKNOWN, "host", "configuration not visible");
+		return;
+	}
+	aud_note(a, apt, apt->err == ENOENT ? NULL : ev_text_problem(apt));
+	aud_note(a, dnf, dnf->err == ENOENT ? NULL : ev_text_problem(dnf));
+	if (apt->text && strstr(apt->data, "Unattended-Upgrade \"1\""))
+		automatic = true;
+	if (dnf->text && strstr(dnf->data, "apply_updates = yes"))
+		automatic = true;
+	if (!automatic) {
+		emit(a, ST_PASS, "host", "no automatic upgrades");
+		return;
+	}
+	aud_note(a, black, black->err == ENOENT ? NULL : ev_text_problem(black));
+	for (const char *p = black->text ? strstr(black->data, "Package-Blacklist") : NULL; p && *p && *p != '}'; p++)
+		if (!strncmp(p, "nvidia", 6)) {
+			emit(a, ST_PASS, "host", "automatic upgrades leave NVIDIA packages alone");
+			return;
+		}
+	emit(a, ST_BAD, "host", "automatic upgrades may replace the driver under running guests");
+}
+
+static void rollback(struct audit *a)
+{
+	const struct ev_item *list;
+	unsigned kernels = 0;
+
+	if (aud_list(a, &list, "/boot") != GOT_VALUE) {
+		aud_note(a, list, "not there");
+		emit(a, ST_UNKNOWN, "host", "/boot not visible");
+		return;
+	}
+	for (const char *n = ev_name(list, NULL); n; n = ev_name(list, n))
+		kernels += !strncmp(n, "vmlinuz-", 8) && !strstr(n, "rescue");
+	if (kernels >= 2)
+		emit(a, ST_PASS, "host", "%u kernels to go back to", kernels);
+	else if (kernels == 1)
+		emit(a, ST_BAD, "host", "only one kernel is installed: nothing to go back to");
+	else
+		emit(a, ST_NA, "host", "no kernel in /boot");
+}
+
+/* /proc/driver/nvidia/params: "Name: value" lines. 1 with *v, 0 no such line, -1 no file. */
+static int nv_param(struct audit *a, const char *name, long *v)
+{
+	const struct ev_item *it;
+	size_t n = strlen(name);
+
+	if (aud_text(a, &it, "/proc/driver/nvidia/params") != GOT_VALUE)
+		return -1;
+	for (const char *p = it->data; p && *p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL)
+		if (!strncmp(p, name, n) && p[n] == ':') {
+			char *end;
+
+			*v = strtol(p + n + 1, &end, 0);
+			return *end == '\n' ? 1 : -1;
+		}
+	return 0;
+}
+
+static void nv_params(struct audit *a)
+{
+	const struct ev_item *it = ev_get(a->ev, EV_READ, "/proc/driver/nvidia/params");
+	long zero = 1, prof = 1, mode = 0;
+	int loaded = aud_module(a, "nvidia");
+
+	if (loaded <= 0) {
+		emit(a, loaded ? ST_UNKNOWN : ST_NA, "host", "the NVIDIA driver is not loaded");
+		return;
+	}
+	if (nv_param(a, "InitializeSystemMemoryAllocations", &zero) < 1 || nv_param(a, "RmProfilingAdminOnly", &prof) < 1 ||
+	    nv_param(a, "DeviceFileMode", &mode) < 1) {
+		aud_note(a, it, "not the driver's parameters");
+		emit(a, ST_UNKNOWN, "host", "driver parameters not visible");
+	} else if (!zero)
+		emit_sev(a, 'H', "host", "InitializeSystemMemoryAllocations=0: the driver hands out memory with other programs' data");
+	else if (!prof)
+		emit(a, ST_BAD, "host", "RmProfilingAdminOnly=0: every user reads performance counters, a side channel");
+	else if (mode & 2 && a->mode != MODE_BARE)
+		emit_sev(a, 'M', "host", "DeviceFileMode %04lo: GPU nodes are open to every user of the host", mode);
+	else
+		emit(a, ST_PASS, "host", "memory is zeroed, counters are the administrator's");
+}
+
+/* Settings that documents and scripts recommend and no NVIDIA code knows. */
+static const char *const placebo[] = {"NVreg_EnablePeerMappingOverride", "NVreg_EnableFIPSMode", "NVreg_EnableVGPUMemoryScrubbing",
+				      "RMSecureMemoryClear", "RMFIPSMode", "RMDisableGDBAttach", "LAZY_WITH_SIGNATURE_CHECK"};
+
+static void placebos(struct audit *a)
+{
+	const struct modconf *m = &a->host->mod;
+	const struct klog_hit *hit = log_hit(a, "nvidia-unknown-param", NULL);
+	const struct ev_item *env = ev_get(a->ev, EV_READ, "/etc/environment");
+
+	note_modconf(a);
+	for (size_t i = 0; i < m->n; i++)
+		for (size_t k = 0; k < sizeof(placebo) / sizeof(*placebo); k++)
+			if (strstr(m->l[i].rest, placebo[k])) {
+				note_mod_line(a, &m->l[i]);
+				emit(a, ST_BAD, m->l[i].src->path, "line %u sets %s, which exists in no driver: nothing is protected", m->l[i].line, placebo[k]);
+				return;
+			}
+	aud_note(a, env, env->err == ENOENT ? NULL : ev_text_problem(env));
+	if (env->text && strstr(env->data, "LAZY_WITH_SIGNATURE_CHECK"))
+		emit(a, ST_BAD, env->path, "CUDA_MODULE_LOADING=LAZY_WITH_SIGNATURE_CHECK exists in no driver");
+	else if (hit)
+		emit(a, ST_BAD, "host", "the driver ignored the unknown parameter %s", hit->match[0]);
+	else
+		emit(a, ST_PASS, "host", "no setting that exists in no driver");
+}
+
+static void gsp_off(struct audit *a)
+{
+	const struct mod_line *l = NULL;
+	long v = 1;
+
+	note_modconf(a);
+	while ((l = modconf_find(&a->host->mod, MOD_OPTIONS, "nvidia", l))) {
+		size_t n;
+		const char *s = mod_option(l->rest, "NVreg_EnableGpuFirmware", &n);
+
+		if (s && n == 1 && *s == '0') {
+			note_mod_line(a, l);
+			emit(a, ST_BAD, l->src->path, "NVreg_EnableGpuFirmware=0: Hopper and later, and the open modules, need the GSP firmware");
+			return;
+		}
+	}
+	if (aud_module(a, "nvidia") > 0 && nv_param(a, "EnableGpuFirmware", &v) > 0 && !v)
+		emit(a, ST_BAD, "host", "EnableGpuFirmware=0 in the loaded driver");
+	else
+		emit(a, ST_PASS, "host", "GSP firmware is not turned off");
+}
+
+static void device_nodes(struct audit *a)
+{
+	const struct ev_item *list = ev_get(a->ev, EV_LIST, "/dev");
+	bool any = false;
+
+	if (!aud_anchor(a, "/dev")) {
+		emit(a, ST_UNKNOWN, "host", "/dev not visible");
+		return;
+	}
+	for (const char *n = ev_name(list, NULL); n; n = ev_name(list, n)) {
+		const struct ev_item *st;
+
+		if (strncmp(n, "nvidia", 6) || !strcmp(n, "nvidia-caps"))
+			continue;
+		any = true;
+		st = ev_getf(a->ev, EV_STAT, "/dev/%s", n);
+		aud_note(a, st, st->err ? strerror(st->err) : NULL);
+		if (!st->err && st->mode & 0002) {
+			emit(a, ST_BAD, st->path, "mode %04o: open to every user (NVreg_DeviceFileMode and _GID set it; chmod is undone)", st->mode & 07777);
+			return;
+		}
+	}
+	emit(a, any ? ST_PASS : ST_NA, "host", any ? "GPU nodes are not for everyone" : "no NVIDIA device nodes");
+}
+
+static void integrity(struct audit *a)
+{
+	const char *v;
+	int loaded = aud_module(a, "nvidia");
+	enum got g;
+
+	if (loaded <= 0) {
+		emit(a, loaded ? ST_UNKNOWN : ST_NA, "host", "the NVIDIA driver is not loaded");
+		return;
+	}
+	g = aud_line(a, &v, "/sys/module/nvidia/taint");
+	if (g == GOT_VALUE && strchr(v, 'E'))
+		emit(a, ST_BAD, "host", "the loaded module is unsigned (taint %s)", v);
+	else if (g == GOT_VALUE && strspn(v, "POCKF") == strlen(v))
+		emit(a, ST_PASS, "host", "the loaded module is signed (taint \"%s\")", v);
+	else {
+		aud_note(a, ev_get(a->ev, EV_READ, "/sys/module/nvidia/taint"), "no taint flags");
+		emit(a, ST_UNKNOWN, "host", "module taint not visible");
+	}
+}
+
+static void code43(struct audit *a)
+{
+	const struct domains *ds = &a->host->dom;
+
+	for (size_t i = 0; i < ds->nunreadable; i++)
+		aud_note(a, ds->unreadable[i], "no domain could be read from it");
+	for (size_t i = 0; i < ds->n; i++)
+		if (ds->d[i].nhostdev && (ds->d[i].kvm_hidden || ds->d[i].hv_vendor)) {
+			aud_note(a, ds->d[i].src, NULL);
+			emit(a, ST_BAD, ds->d[i].name, "hides KVM from the guest: needed only for GeForce drivers before 465, costs speed");
+			return;
+		}
+	emit(a, ds->n ? ST_PASS : ST_NA, "host", ds->n ? "no domain hides the hypervisor" : "no libvirt domain");
+}
+
+static void peermem(struct audit *a)
+{
+	int on = aud_module(a, "nvidia_peermem");
+
+	if (on > 0)
+		emit(a, ST_BAD, "host", "nvidia_peermem is loaded: network cards may reach GPU memory");
+	else
+		emit(a, on ? ST_UNKNOWN : ST_PASS, "host", "nvidia_peermem is not loaded");
+}
+
+static void xids(struct audit *a)
+{
+	/* The application's own faults; the rest concern the GPU or its driver. */
+	static const int app[] = {13, 31, 43, 45};
+	const struct klog *k = &a->host->log;
+	unsigned n = 0, all = 0;
+	const struct klog_hit *first = NULL;
+
+	for (size_t i = 0; i < k->n; i++) {
+		const struct klog_hit *h = &k->hit[i];
+		int code = 0, mine = 0;
+
+		if (!strcmp(h->rule->name, "xid"))
+			code = atoi(h->match[1]);
+		else if (strcmp(h->rule->name, "xid-busoff") && strcmp(h->rule->name, "gsp"))
+			continue;
+		all++;
+		for (int x = 0; x < 4; x++)
+			mine |= code == app[x];
+		if (!mine) {
+			first = first ? first : h;
+			n++;
+		}
+	}
+	if (first) {
+		aud_quote(a, first->src, first->text);
+		emit(a, ST_BAD, "host", "%u driver or hardware fault(s) logged, first: %s", n, first->text);
+		return;
+	}
+	if (!k->any)
+		for (size_t i = 0; i < k->nsource; i++)
+			aud_note(a, k->source[i], ev_text_problem(k->source[i]) ? ev_text_problem(k->source[i]) : "empty");
+	emit(a, k->any ? ST_PASS : ST_UNKNOWN, "host", "no GPU fault in what the kernel log still holds (%u of applications)", all);
+}
+
+static void ignored_conf(struct audit *a)
+{
+	const struct modconf *m = &a->host->mod;
+
+	note_modconf(a);
+	if (m->nignored) {
+		aud_note(a, m->ignored[0], NULL);
+		emit(a, ST_BAD, m->ignored[0]->path, "holds directives but does not end in .conf: modprobe ignores it");
+	} else {
+		emit(a, ST_PASS, "host", "no file that modprobe silently ignores");
+	}
+}
+
+static void vf_driver(struct audit *a)
+{
+	const struct host *h = a->host;
+
+	if (!need_gpus(a))
+		return;
+	if (!h->nvf) {
+		emit(a, ST_NA, "host", "no virtual functions");
+		return;
+	}
+	aud_common(a);
+	for (size_t i = 0; i < h->nvf; i++) {
+		const struct pci_dev *d = h->vf[i];
+
+		note_driver(a, d);
+		if (d->vendor == 0x10de && d->driver && strcmp(d->driver, "nvidia"))
+			emit(a, ST_BAD, d->bdf, "bound to %s: a vGPU virtual function must stay with nvidia, vfio-pci fails on it", d->driver);
+		else
+			emit(a, ST_PASS, d->bdf, "with %s", d->driver ? d->driver : "no driver");
+	}
+}
+
+static const struct check checks[] = {
+	{"BIND-001", "E01", "Each GPU has the driver its mode needs", "HHHHH", 3, 3, driver_fits,
+	 "vfio-pci for passthrough, the vendor's driver for everything else.", "driver links",
+	 "driver_override (driverctl set-override BDF vfio-pci), or remove the override.", ""},
+	{"BIND-002", "E02", "Companion functions go along", "M----", 3, 3, companions,
+	 "Audio and USB functions of the card are in its group.", "driver links of the same slot", "Bind them to vfio-pci too.", ""},
+	{"BIND-003", "E03", "nouveau is not loaded", "HHHHH", 3, 3, nouveau, "It takes GPUs that others should have.", "/sys/module",
+	 "blacklist nouveau, install nouveau /bin/false, rebuild the initramfs.", ""},
+	{"BIND-004", "E04", "The NVIDIA driver is not blocked where it is needed", "-CCCC", 4, 3, blanket,
+	 "Instructions for passthrough blacklist nvidia; on MIG, vGPU and sharing hosts that breaks everything.", "modprobe.d, /proc/cmdline",
+	 "Remove the line; bind single GPUs by driver_override.", ""},
+	{"BIND-005", "E05", "A blacklist holds", "LLLLL", 2, 3, weak_blacklist, "blacklist stops aliases only; a dependency or an explicit load passes.",
+	 "modprobe.d, /sys/module", "softdep or install lines, or driver_override.", ""},
+	{"BIND-006", "E06", "vfio-pci loads before the GPU drivers", "M----", 3, 3, softdep, "Otherwise they race at boot.", "modprobe.d, modules.builtin",
+	 "softdep nvidia pre: vfio-pci (and nouveau, nvidiafb, nvidia_drm).", ""},
+	{"BIND-007", "E07", "Ids do not take GPUs the host keeps", "M-M--", 3, 3, ids_wide, "ids= binds every device of that id.", "modprobe.d, /proc/cmdline, driver links",
+	 "driver_override or driverctl per address.", ""},
+	{"BIND-008", "E08", "The initramfs holds the right modules", "HMMMM", 3, 3, initrd_content,
+	 "What boots first is in there, with a copy of modprobe.d of its own.", "initramfs of the running kernel",
+	 "update-initramfs -u, dracut -f, mkinitcpio -P.", ""},
+	{"BIND-009", "E09", "The initramfs is not stale", "MMMMM", 2, 4, initrd_stale, "A change of modprobe.d is not in effect until rebuilt.",
+	 "modification times", "Rebuild it.", ""},
+	{"BIND-010", "E10", "Order of binding", "I----", 1, 2, bind_order, "The log shows who came first.", "kernel log", "BIND-006.", ""},
+	{"BIND-011", "E11", "VFIO is there", "H-H--", 3, 2, vfio_present, "Passthrough needs vfio-pci and type1 or iommufd.", "/sys/module, /dev/vfio",
+	 "modprobe vfio-pci vfio_iommu_type1.", ""},
+	{"BIND-012", "E12", "VFIO nodes are not for everyone", "H-H--", 4, 1, node_modes, "Who opens the node owns the device.", "/dev/vfio modes",
+	 "udev rule with the owner and mode 0660.", ""},
+	{"BIND-013", "E13", "No device is claimed twice", "HMHM-", 4, 2, double_claim, "The second VM fails, or worse.", "/proc/*/fd, libvirt XML",
+	 "Give each VM its own device.", ""},
+	{"BIND-014", "E14", "No service keeps the driver busy", "M----", 2, 3, nvidia_clients, "An open node blocks unbinding and resets.", "/proc/*/fd",
+	 "Stop nvidia-persistenced, DCGM, Xorg before rebinding.", ""},
+	{"BIND-015", "E15", "Kernel module and libraries are one version", "-HHHH", 4, 3, skew, "They refuse to work together.", "/sys/module/nvidia/version, library names, log",
+	 "Install one version; hold the packages; reload or reboot.", ""},
+	{"BIND-016", "E16", "The driver is new enough for the GPU", "-HHHH", 4, 2, driver_floor, "Older branches do not know the model.", "driver version, PCI ids",
+	 "Upgrade the driver.", "NVIDIA MIG user guide, data-centre driver release notes"},
+	{"BIND-017", "E17", "Automatic upgrades leave the driver alone", "LMMMM", 3, 3, upgrades_held, "A library upgraded under a loaded module is BIND-015.",
+	 "apt and dnf configuration", "apt-mark hold, versionlock, Package-Blacklist.", ""},
+	{"BIND-018", "E18", "There is a kernel to go back to", "MMMMM", 3, 2, rollback, "Modules are built per kernel; a build may fail.", "/boot", "Keep the previous kernel.", ""},
+	{"BIND-019", "E19", "Driver parameters are safe", "-MMMM", 4, 2, nv_params, "Zeroed memory, restricted counters, restricted nodes.", "/proc/driver/nvidia/params",
+	 "Remove the option; NVreg_DeviceFileMode=0660 with a group on multi-user hosts.", ""},
+	{"BIND-020", "E20", "No setting that exists in no driver", "MMMMM", 3, 2, placebos, "A control believed to be on that is absent.", "modprobe.d, kernel log, /etc/environment",
+	 "Remove it and use a control that exists.", ""},
+	{"BIND-021", "E21", "GSP firmware is on", "-HHHH", 4, 1, gsp_off, "NVreg_EnableGpuFirmware=0 is no hardening; it disables the GPU's system processor.",
+	 "modprobe.d, /proc/driver/nvidia/params", "Remove it.", ""},
+	{"BIND-022", "E22", "GPU device nodes are not for everyone", "MMMMI", 3, 3, device_nodes, "Every local user can use the GPU and attack its driver.", "/dev/nvidia*",
+	 "NVreg_DeviceFileMode=0660, NVreg_DeviceFileGID.", ""},
+	{"BIND-023", "E23", "The loaded module is signed", "-MMMM", 4, 2, integrity, "A signature shows the module is the vendor's.", "/sys/module/nvidia/taint", "Sign it; reinstall.", ""},
+	{"BIND-024", "E24", "No obsolete hiding of the hypervisor", "L----", 1, 3, code43, "Code 43 was a matter of GeForce drivers before 465.", "libvirt XML", "Remove <hidden> and vendor_id.", ""},
+	{"BIND-025", "E25", "GPU memory is not open to network cards", "IIIII", 2, 2, peermem, "nvidia_peermem serves GPUDirect RDMA.", "/sys/module", "Unload it where unused.", ""},
+	{"BIND-026", "M3", "No GPU faults in the log", "MHHHH", 4, 3, xids, "Faults of hardware or driver come before outages. Applications' own faults (13, 31, 43, 45) are not counted.",
+	 "kernel log", "explain-log names cause and remedy of each.", "rule M3"},
+	{"BIND-027", "1.0", "modprobe reads every file in its directory", "LLLLL", 2, 3, ignored_conf, "A file without .conf is ignored without a word.", "modprobe.d", "Rename it.", ""},
+	{"BIND-028", "A2.3", "vGPU virtual functions stay with nvidia", "--H--", 3, 3, vf_driver, "Vendor VFIO: the nvidia driver itself hands the function out.", "driver links",
+	 "Unbind from vfio-pci; delete ids and overrides for virtual functions.", ""},
+};
+
+const struct check_group bind_group = {
+	"BIND", "Driver binding and initramfs", checks, sizeof(checks) / sizeof(*checks), "CM-2 CM-3 CM-6 CM-7 SI-2 SI-7 RA-5",
+	"2.2 6.3.3 11.5.2", "164.308(a)(1) 164.308(a)(5)(ii)(B)", "A.8.9 A.8.8", "Art. 32"};

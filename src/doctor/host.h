@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The host model: everything that needs parsing, parsed once. Single values are read by the checks
+ * themselves through the audit's accessors.
+ */
+#ifndef DOCTOR_HOST_H
+#define DOCTOR_HOST_H
+
+#include "acpi.h"
+#include "check.h"
+#include "cmdline.h"
+#include "domain.h"
+#include "initramfs.h"
+#include "klog.h"
+#include "modprobe.h"
+#include "nvml.h"
+#include "pci.h"
+#include "proc.h"
+
+enum cpu_vendor { CPU_UNKNOWN, CPU_INTEL, CPU_AMD, CPU_ARM, CPU_POWER, CPU_OTHER };
+enum distro { DIST_UNKNOWN, DIST_DEBIAN, DIST_RHEL, DIST_SUSE, DIST_ARCH, DIST_PROXMOX };
+extern const char *const distro_name[];
+
+struct host {
+	struct pci pci;
+	const struct ev_item *cmd_item;
+	struct cmdline cmd;
+	bool cmd_known;
+	struct boot boot;
+	struct modconf mod;
+	struct klog log;
+	const struct ev_item *dmar_item, *ivrs_item, *iort_item, *acpi_list;
+	struct acpi_dmar dmar;
+	struct acpi_ivrs ivrs;
+	const char *dmar_problem, *ivrs_problem; /* NULL: table absent or fine */
+	const struct ev_item *cpuinfo, *groups, *iommus, *meminfo;
+	enum cpu_vendor cpu;
+	bool cpu_virt;    /* vmx or svm */
+	bool in_guest;    /* the "hypervisor" flag: this host is itself a VM */
+	bool in_container;
+	unsigned cpus;
+	unsigned phys_bits; /* 0: unknown */
+	const struct ev_item *release_item;
+	char release[128]; /* kernel release, "" unknown */
+	unsigned kver;     /* major × 1000 + minor, 0 unknown */
+	enum distro distro;
+	struct domains dom;
+	struct initrd initrd;
+	struct procs procs;
+	struct nvml nvml;
+	/* GPUs, physical functions only, and their virtual functions */
+	struct pci_dev **gpu, **vf, **nvswitch;
+	size_t ngpu, nvf, nnvswitch;
+};
+
+/* with_initrd: also look into the initramfs (slow). */
+void host_collect(struct host *h, struct ev *ev, bool with_initrd);
+void host_free(struct host *h);
+/* The mode the host seems meant for, and why. */
+enum mode host_guess_mode(struct host *h, struct ev *ev, const char **reason);
+
+/* ---- what check functions share ---- */
+
+/* Notes the PCI listing; emits the result when there is no GPU (not applicable or unknown). */
+bool need_gpus(struct audit *a);
+/* Notes a device's identity; used before judging it. */
+void note_dev(struct audit *a, const struct pci_dev *d);
+/* Notes the configuration space and whether its extended part could be seen. */
+bool note_config(struct audit *a, const struct pci_dev *d);
+/* Running command line: 1 and *value (never NULL) when the token is there, 0 absent, -1 unknown. */
+int cmd_token(struct audit *a, const char *name, const char **value);
+/* A kernel log hit by rule name, noted; NULL none. Its absence proves nothing. */
+const struct klog_hit *log_hit(struct audit *a, const char *rule, const struct klog_hit *after);
+/* Notes all modprobe.d sources; false when one could not be read. */
+bool note_modconf(struct audit *a);
+void note_mod_line(struct audit *a, const struct mod_line *l);
+/* Value of CONFIG_name: 'y', 'm', 'n' (not set), 0 unknown. Notes the config file. */
+char kernel_config(struct audit *a, const char *name);
+/* Whether the IOMMU translates: groups and IOMMUs in sysfs. 1, 0, -1; noted. */
+int iommu_active(struct audit *a);
+
+#endif

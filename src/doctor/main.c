@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vgpu-doctor: the command line. One function per verb; a table says which there are. */
+#include "bundle.h"
+#include "groups.h"
+#include "host.h"
+#include "redact.h"
+#include "render.h"
+#include "sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EXIT_USAGE 64
+
+struct options {
+	const char *root, *out, *only, *skip, *mode, *profile;
+	const struct format *format;
+	bool verbose, no_initramfs, no_colour;
+	int argc;
+	char **argv;
+};
+
+static int fail(int code, const char *what, const char *where, const char *why)
+{
+	fprintf(stderr, "vgpu-doctor: %s%s%s%s%s\n", what, *where ? " " : "", where, *why ? ": " : "", why);
+	return code;
+}
+
+static int mode_of(const char *s)
+{
+	for (int i = 0; s && i < MODES; i++)
+		if (!strcmp(s, mode_name[i]))
+			return i;
+	return -1;
+}
+
+/* Where the report goes: a file opened before the sandbox closes the door, or standard output. */
+static FILE *output(const struct options *o)
+{
+	return o->out ? fopen(o->out, "we") : stdout;
+}
+
+/* Says what a privileged run would have seen more. */
+static char *limits(const struct audit *a, const char *sandbox)
+{
+	size_t denied = 0;
+	char *s = NULL;
+
+	for (const struct ev_item *it = ev_first(a->ev); it; it = it->newer)
+		denied += it->err == EACCES || it->err == EPERM;
+	if (denied && asprintf(&s, "%zu piece(s) of evidence could not be read without root: those checks are unknown, not passed.%s%s",
+			       denied, sandbox ? " " : "", sandbox ? sandbox : "") < 0)
+		return NULL;
+	if (!denied && sandbox)
+		s = strdup(sandbox);
+	return s;
+}
+
+static int report(const struct options *o, struct ev *ev, const char *source, FILE *f, const char *sandbox)
+{
+	struct host host;
+	struct audit a = {.ev = ev, .host = &host, .mode_reason = "given"};
+	const struct profile *p = o->profile ? profile_find(o->profile) : NULL;
+	struct report r = {.a = &a, .source = source, .verbose = o->verbose, .time = time(NULL)};
+	int code;
+
+	host_collect(&host, ev, !o->no_initramfs);
+	a.mode_given = o->mode != NULL;
+	a.mode = o->mode ? (enum mode)mode_of(o->mode) : host_guess_mode(&host, ev, &a.mode_reason);
+	audit_run(&a, p ? p->only : o->only, o->skip);
+	r.colour = !o->no_colour && f == stdout && isatty(1);
+	r.limits = limits(&a, sandbox);
+	o->format->render(&r, f);
+	code = status_exit(a.count);
+	if (fflush(f) || ferror(f))
+		code = fail(3, "cannot write the report", "", strerror(errno));
+	if (f != stdout)
+		fclose(f);
+	free(r.limits);
+	audit_free(&a);
+	host_free(&host);
+	return code;
+}
+
+static int cmd_check(struct options *o)
+{
+	struct ev *ev = ev_open(o->root);
+	FILE *f = ev ? output(o) : NULL;
+	struct nvml nvml = {0};
+	int code;
+
+	if (!f) {
+		ev_free(ev);
+		return fail(3, "cannot open", ev ? o->out : o->root, strerror(errno));
+	}
+	nvml_collect(&nvml, ev); /* its child needs what the sandbox takes away */
+	code = report(o, ev, o->root, f, sandbox_read_only());
+	ev_free(ev);
+	return code;
+}
+
+static int cmd_audit(struct options *o)
+{
+	const char *problem, *sandbox;
+	struct ev *ev;
+	FILE *f;
+	int fd, code;
+
+	if (o->argc != 1)
+		return fail(EXIT_USAGE, "audit needs one bundle", "", "");
+	fd = open(o->argv[0], O_RDONLY | O_CLOEXEC);
+	f = fd < 0 ? NULL : output(o);
+	if (!f)
+		return fail(3, "cannot open", fd < 0 ? o->argv[0] : o->out, strerror(errno));
+	sandbox = sandbox_read_only();
+	ev = bundle_read(fd, &problem);
+	close(fd);
+	if (!ev)
+		return fail(3, "cannot use", o->argv[0], problem);
+	code = report(o, ev, o->argv[0], f, sandbox);
+	ev_free(ev);
+	return code;
+}
+
+/* Asks everything any mode would ask. */
+static void ask_all(struct ev *ev, bool initrd)
+{
+	struct host host;
+	const char *reason;
+
+	host_collect(&host, ev, initrd);
+	host_guess_mode(&host, ev, &reason);
+	for (int m = 0; m < MODES; m++) {
+		struct audit a = {.ev = ev, .host = &host, .mode = (enum mode)m};
+
+		audit_run(&a, NULL, NULL);
+		audit_free(&a);
+	}
+	host_free(&host);
+}
+
+static int cmd_collect(struct options *o)
+{
+	struct ev *ev = ev_open(o->root);
+	const struct ev_item *name;
+	struct nvml nvml = {0};
+	const char *problem;
+	int fd;
+
+	if (!o->out) {
+		ev_free(ev);
+		return fail(EXIT_USAGE, "collect needs -o FILE.tar.zst", "", "");
+	}
+	fd = ev ? open(o->out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
+	if (fd < 0) {
+		ev_free(ev);
+		return fail(3, "cannot open", ev ? o->out : o->root, strerror(errno));
+	}
+	nvml_collect(&nvml, ev);
+	sandbox_read_only();
+	ask_all(ev, !o->no_initramfs);
+	name = ev_get(ev, EV_READ, "/proc/sys/kernel/hostname");
+	problem = bundle_write(ev, fd, name->line);
+	if (!problem && close(fd))
+		problem = strerror(errno);
+	if (!problem)
+		fprintf(stderr, "vgpu-doctor: %zu answers in %s; its manifest.json says what was redacted\n", ev_count(ev), o->out);
+	ev_free(ev);
+	return problem ? fail(3, "cannot write", o->out, problem) : 0;
+}
+
+static int cmd_explain(struct options *o)
+{
+	const struct check *c = o->argc == 1 ? check_find(o->argv[0]) : NULL;
+	const struct check_group *g;
+
+	if (!c)
+		return fail(EXIT_USAGE, o->argc == 1 ? "there is no check" : "explain needs one check id", o->argc == 1 ? o->argv[0] : "",
+			    "list shows them");
+	g = check_group_of(c);
+	printf("%s: %s\n\nWhy: %s\nEvidence: %s\nRemedy: %s\n", c->id, c->title, c->rationale, c->evidence, c->remedy);
+	if (*c->refs)
+		printf("See: %s\n", c->refs);
+	printf("Risk: impact %u of 5, probability %u of 5\nSeverity:", c->impact, c->likelihood);
+	for (int m = 0; m < MODES; m++)
+		printf(" %s %s%s", mode_name[m], c->severity[m] == '-' ? "not applicable" : severity_word(c->severity[m]), m < MODES - 1 ? "," : "\n");
+	printf("Controls: NIST 800-53 %s; PCI DSS 4.0.1 %s; HIPAA %s; ISO 27001:2022 %s; GDPR %s\n", g->nist, g->pci, g->hipaa, g->iso, g->gdpr);
+	return 0;
+}
+
+static int cmd_list(struct options *o)
+{
+	(void)o;
+	for (size_t g = 0; g < check_ngroups; g++)
+		for (size_t i = 0; i < check_groups[g]->n; i++)
+			printf("%-11s %s  %s\n", check_groups[g]->check[i].id, check_groups[g]->check[i].severity, check_groups[g]->check[i].title);
+	printf("%zu checks; the letters are the severity in modes passthrough, mig, vgpu, share, bare\n", check_count());
+	return 0;
+}
+
+/* Reads a whole stream, at most 64 MiB. */
+static char *slurp(FILE *f)
+{
+	size_t cap = 1 << 16, n = 0, k;
+	char *buf = malloc(cap + 1);
+
+	while (buf && (k = fread(buf + n, 1, cap - n, f)) > 0) {
+		n += k;
+		if (n == cap) {
+			if (cap >= 64u << 20)
+				break;
+			cap *= 2;
+			buf = realloc(buf, cap + 1);
+		}
+	}
+	if (buf)
+		buf[n] = 0;
+	return buf;
+}
+
+static int cmd_explain_log(struct options *o)
+{
+	bool in = o->argc == 0 || !strcmp(o->argv[0], "-");
+	FILE *f = in ? stdin : fopen(o->argv[0], "re");
+	struct klog log = {0};
+	char *text;
+	size_t count[STATUSES] = {0};
+
+	if (!f)
+		return fail(3, "cannot open", o->argv[0], strerror(errno));
+	sandbox_read_only();
+	text = slurp(f);
+	if (!text)
+		return fail(3, "cannot read", in ? "standard input" : o->argv[0], strerror(ENOMEM));
+	klog_scan(&log, NULL, text);
+	for (size_t i = 0; i < log.n; i++) {
+		const struct klog_hit *h = &log.hit[i];
+		char line[sizeof(h->text)];
+		bool seen = false;
+
+		for (size_t k = 0; k < i; k++)
+			seen |= log.hit[k].rule == h->rule && !strcmp(log.hit[k].text, h->text);
+		count[strchr("CH", h->rule->severity) ? ST_FAIL : strchr("ML", h->rule->severity) ? ST_WARN : ST_INFO]++;
+		if (seen)
+			continue;
+		memcpy(line, h->text, sizeof(line));
+		redact_in_place(line, sizeof(line));
+		printf("%u: %s\n    %s: %s\n    remedy: %s%s%s\n", h->line, line, severity_word(h->rule->severity), h->rule->cause,
+		       h->rule->remedy, h->rule->check ? "  See " : "", h->rule->check ? h->rule->check : "");
+	}
+	printf("%zu line(s) with a known cause%s\n", log.n, log.overflow ? " (more were left out)" : "");
+	klog_free(&log);
+	free(text);
+	return status_exit(count);
+}
+
+static const struct verb {
+	const char *name, *args, *what;
+	int (*run)(struct options *);
+} verbs[] = {
+	{"check", "", "audit this host, or the tree --root names (the default)", cmd_check},
+	{"collect", "-o FILE.tar.zst", "bundle the evidence, redacted", cmd_collect},
+	{"audit", "BUNDLE", "audit a bundle", cmd_audit},
+	{"list", "", "all checks", cmd_list},
+	{"explain", "ID", "what a check is for and what to do", cmd_explain},
+	{"explain-log", "[FILE|-]", "kernel, libvirt and QEMU messages: cause and remedy", cmd_explain_log},
+};
+
+static int usage(FILE *f)
+{
+	fputs("usage: vgpu-doctor [VERB] [OPTIONS]\n\n", f);
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(*verbs); i++)
+		fprintf(f, "  %-11s %-16s %s\n", verbs[i].name, verbs[i].args, verbs[i].what);
+	fputs("\n  --mode passthrough|mig|vgpu|share|bare   what the host is for (default: detected)\n"
+	      "  --root DIR          audit this tree instead of /\n"
+	      "  --format NAME       ", f);
+	for (const struct format *x = formats; x->name; x++)
+		fprintf(f, "%s%s", x->name, x[1].name ? ", " : "\n");
+	fputs("  --only, --skip IDS  comma-separated ids or groups (IOMMU,PCI-003)\n"
+	      "  --profile NAME      checklist (the ten-point passthrough list), rule-m1\n"
+	      "  --no-initramfs      do not unpack the initramfs\n"
+	      "  -o, --output FILE   write there\n"
+	      "  -v, --verbose       also what passed, with evidence\n"
+	      "  --no-colour\n\n"
+	      "exit status: 0 ok, 1 warnings, 2 failures, 3 unknown or error, 64 usage\n", f);
+	return f == stdout ? 0 : EXIT_USAGE;
+}
+
+static const struct option longs[] = {
+	{"mode", required_argument, NULL, 'm'},	   {"root", required_argument, NULL, 'r'},
+	{"format", required_argument, NULL, 'f'},  {"only", required_argument, NULL, 'O'},
+	{"skip", required_argument, NULL, 'S'},	   {"profile", required_argument, NULL, 'p'},
+	{"no-initramfs", no_argument, NULL, 'I'},  {"output", required_argument, NULL, 'o'},
+	{"verbose", no_argument, NULL, 'v'},	   {"no-colour", no_argument, NULL, 'C'},
+	{"help", no_argument, NULL, 'h'},	   {"version", no_argument, NULL, 'V'},
+	{NULL, 0, NULL, 0}};
+
+/* Returns -1 to go on, else the exit status. */
+static int parse(struct options *o, int argc, char **argv)
+{
+	int c;
+
+	while ((c = getopt_long(argc, argv, "o:vh", longs, NULL)) != -1)
+		switch (c) {
+		case 'm':
+			o->mode = optarg;
+			if (mode_of(optarg) < 0)
+				return fail(EXIT_USAGE, "no such mode:", optarg, "passthrough, mig, vgpu, share or bare");
+			break;
+		case 'f':
+			o->format = format_find(optarg);
+			if (!o->format)
+				return fail(EXIT_USAGE, "no such format:", optarg, "--help lists them");
+			break;
+		case 'p':
+			o->profile = optarg;
+			if (!profile_find(optarg))
+				return fail(EXIT_USAGE, "no such profile:", optarg, "checklist or rule-m1");
+			break;
+		case 'r':
+			o->root = optarg;
+			break;
+		case 'O':
+			o->only = optarg;
+			break;
+		case 'S':
+			o->skip = optarg;
+			break;
+		case 'I':
+			o->no_initramfs = true;
+			break;
+		case 'o':
+			o->out = optarg;
+			break;
+		case 'v':
+			o->verbose = true;
+			break;
+		case 'C':
+			o->no_colour = true;
+			break;
+		case 'V':
+			puts("vgpu-doctor " VGPU_VERSION_STRING);
+			return 0;
+		case 'h':
+			return usage(stdout);
+		default:
+			return usage(stderr);
+		}
+	o->argc = argc - optind;
+	o->argv = argv + optind;
+	return -1;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {.root = "/", .format = format_find("text")};
+	int code = parse(&o, argc, argv);
+
+	if (code >= 0)
+		return code;
+	if (!o.argc)
+		return cmd_check(&o);
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(*verbs); i++)
+		if (!strcmp(o.argv[0], verbs[i].name)) {
+			o.argc--;
+			o.argv++;
+			return verbs[i].run(&o);
+		}
+	fail(EXIT_USAGE, "no such verb:", o.argv[0], "");
+	return usage(stderr);
+}

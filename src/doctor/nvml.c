@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "nvml.h"
+
+#include <ctype.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <jansson.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DEADLINE_MS 5000
+#define ANSWER_MAX  (256u << 10)
+
+/* ---- the child: every function by name, so any driver's library will do ---- */
+
+typedef int fn_void(void);
+typedef int fn_text(char *, unsigned);
+typedef int fn_count(unsigned *);
+typedef int fn_handle(unsigned, void **);
+typedef int fn_dev_text(void *, char *, unsigned);
+typedef int fn_dev_int(void *, unsigned *);
+typedef int fn_dev_pair(void *, unsigned *, unsigned *);
+typedef int fn_dev_link(void *, unsigned, unsigned *);
+typedef int fn_dev_ptr(void *, void *);
+
+struct bar1 {
+	unsigned long long total, free, used;
+};
+
+/* version = size | 2 << 24, then total, reserved, free, used */
+struct memory2 {
+	unsigned version;
+	unsigned long long total, reserved, free, used;
+};
+
+struct pci_info {
+	char legacy[16];
+	unsigned domain, bus, device, id, subsystem;
+	char bus_id[32];
+};
+
+struct fabric {
+	unsigned char cluster[16];
+	int status;
+	unsigned clique;
+	unsigned char state;
+};
+
+static void put_text(json_t *o, void *lib, void *dev, const char *fn, const char *key)
+{
+	fn_dev_text *f = (fn_dev_text *)dlsym(lib, fn);
+	char buf[128] = "";
+
+	if (f && !f(dev, buf, sizeof(buf) - 1))
+		json_object_set_new(o, key, json_string(buf));
+}
+
+static void put_int(json_t *o, void *lib, void *dev, const char *fn, const char *key)
+{
+	fn_dev_int *f = (fn_dev_int *)dlsym(lib, fn);
+	unsigned v = 0;
+
+	if (f && !f(dev, &v))
+		json_object_set_new(o, key, json_integer(v));
+}
+
+static void put_pair(json_t *o, void *lib, void *dev, const char *fn, const char *a, const char *b)
+{
+	fn_dev_pair *f = (fn_dev_pair *)dlsym(lib, fn);
+	unsigned x = 0, y = 0;
+
+	if (f && !f(dev, &x, &y)) {
+		json_object_set_new(o, a, json_integer(x));
+		json_object_set_new(o, b, json_integer(y));
+	}
+}
+
+static void put_links(json_t *o, void *lib, void *dev)
+{
+	fn_dev_link *f = (fn_dev_link *)dlsym(lib, "nvmlDeviceGetNvLinkState");
+	int links = 0, up = 0;
+
+	for (unsigned i = 0; f && i < 18; i++) { /* 18: NVLink 4 and 5 */
+		unsigned on = 0;
+
+		if (f(dev, i, &on))
+			continue;
+		links++;
+		up += on;
+	}
+	json_object_set_new(o, "links", json_integer(links));
+	json_object_set_new(o, "links_up", json_integer(up));
+}
+
+static json_t *one_gpu(void *lib, void *dev)
+{
+	json_t *o = json_object();
+	struct pci_info pci = {0};
+	struct memory2 mem = {.version = sizeof(mem) | 2u << 24};
+	struct bar1 bar = {0};
+	struct fabric fab = {0};
+	fn_dev_ptr *f;
+
+	f = (fn_dev_ptr *)dlsym(lib, "nvmlDeviceGetPciInfo_v3");
+	if (f && !f(dev, &pci))
+		json_object_set_new(o, "bus_id", json_string(pci.bus_id));
+	f = (fn_dev_ptr *)dlsym(lib, "nvmlDeviceGetMemoryInfo_v2");
+	if (f && !f(dev, &mem)) {
+		json_object_set_new(o, "memory", json_integer((json_int_t)mem.total));
+		json_object_set_new(o, "reserved", json_integer((json_int_t)mem.reserved));
+		json_object_set_new(o, "used", json_integer((json_int_t)mem.used));
+	}
+	f = (fn_dev_ptr *)dlsym(lib, "nvmlDeviceGetBAR1MemoryInfo");
+	if (f && !f(dev, &bar))
+		json_object_set_new(o, "bar1", json_integer((json_int_t)bar.total));
+	f = (fn_dev_ptr *)dlsym(lib, "nvmlDeviceGetGpuFabricInfo");
+	if (f && !f(dev, &fab)) {
+		json_object_set_new(o, "fabric_state", json_integer(fab.state));
+		json_object_set_new(o, "fabric_status", json_integer(fab.status));
+	}
+	put_text(o, lib, dev, "nvmlDeviceGetName", "name");
+	put_text(o, lib, dev, "nvmlDeviceGetUUID", "uuid");
+	put_text(o, lib, dev, "nvmlDeviceGetVbiosVersion", "vbios");
+	put_pair(o, lib, dev, "nvmlDeviceGetMigMode", "mig", "mig_pending");
+	put_pair(o, lib, dev, "nvmlDeviceGetEccMode", "ecc", "ecc_pending");
+	put_int(o, lib, dev, "nvmlDeviceGetPersistenceMode", "persistence");
+	put_int(o, lib, dev, "nvmlDeviceGetVirtualizationMode", "virt_mode");
+	put_links(o, lib, dev);
+	return o;
+}
+
+static json_t *ask(void *lib)
+{
+	fn_void *init = (fn_void *)dlsym(lib, "nvmlInit_v2");
+	fn_count *count = (fn_count *)dlsym(lib, "nvmlDeviceGetCount_v2");
+	fn_handle *handle = (fn_handle *)dlsym(lib, "nvmlDeviceGetHandleByIndex_v2");
+	fn_text *driver = (fn_text *)dlsym(lib, "nvmlSystemGetDriverVersion");
+	fn_text *nvml = (fn_text *)dlsym(lib, "nvmlSystemGetNVMLVersion");
+	json_t *o = json_object(), *gpus = json_array();
+	char buf[128] = "";
+	unsigned n = 0;
+	int rc = init && count && handle ? init() : -1;
+
+	json_object_set_new(o, "init", json_integer(rc));
+	json_object_set_new(o, "gpus", gpus);
+	if (rc)
+		return o;
+	if (driver && !driver(buf, sizeof(buf) - 1))
+		json_object_set_new(o, "driver", json_string(buf));
+	if (nvml && !nvml(buf, sizeof(buf) - 1))
+		json_object_set_new(o, "nvml", json_string(buf));
+	if (count(&n))
+		n = 0;
+	for (unsigned i = 0; i < n && i < NVML_GPUS; i++) {
+		void *dev = NULL;
+
+		if (!handle(i, &dev))
+			json_array_append_new(gpus, one_gpu(lib, dev));
+	}
+	return o;
+}
+
+static void child_main(int out, void *lib)
+{
+	char *text = json_dumps(ask(lib), JSON_SORT_KEYS);
+
+	for (size_t at = 0, n = text ? strlen(text) : 0; at < n;) {
+		ssize_t w = write(out, text + at, n - at);
+
+		if (w <= 0)
+			break;
+		at += (size_t)w;
+	}
+	_exit(0);
+}
+
+/* ---- the parent ---- */
+
+static long long now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000ll + t.tv_nsec / 1000000;
+}
+
+/* Until end of file or the deadline. */
+static int read_answer(int fd, struct ev_item *item)
+{
+	char *buf = malloc(ANSWER_MAX);
+	size_t len = 0;
+	long long end = now_ms() + DEADLINE_MS, left;
+	int err = buf ? ETIMEDOUT : ENOMEM;
+
+	while (buf && (left = end - now_ms()) > 0 && len < ANSWER_MAX) {
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+		ssize_t n;
+
+		if (poll(&p, 1, (int)left) <= 0)
+			continue;
+		n = read(fd, buf + len, ANSWER_MAX - len);
+		if (n <= 0) {
+			err = n < 0 ? errno : len ? 0 : EIO;
+			break;
+		}
+		len += (size_t)n;
+	}
+	if (!err)
+		ev_set_data(item, buf, len);
+	free(buf);
+	return err;
+}
+
+static void derive(struct ev *ev, struct ev_item *item, void *arg)
+{
+	int fd[2], status;
+	pid_t pid;
+
+	(void)arg;
+	if (!ev_is_live(ev)) {
+		item->err = ENOENT; /* another host's library cannot be asked here */
+		return;
+	}
+	if (pipe(fd)) {
+		item->err = errno;
+		return;
+	}
+	pid = fork();
+	if (pid == 0) {
+		void *lib = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+
+		close(fd[0]);
+		if (!lib && write(fd[1], "absent", 6))
+			_exit(0);
+		child_main(fd[1], lib);
+	}
+	close(fd[1]);
+	item->err = pid < 0 ? errno : read_answer(fd[0], item);
+	close(fd[0]);
+	if (!item->err && item->len == 6 && !memcmp(item->data, "absent", 6)) {
+		item->err = ENOENT;
+		ev_set_data(item, NULL, 0);
+	}
+	if (pid > 0) {
+		kill(pid, SIGKILL);
+		/* A child stuck in the driver cannot be reaped; it is left to init. */
+		for (int i = 0; i < 50 && waitpid(pid, &status, WNOHANG) == 0; i++)
+			poll(NULL, 0, 2);
+	}
+}
+
+static void take_text(const json_t *o, const char *key, char *out, size_t size)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	snprintf(out, size, "%s", s ? s : "");
+}
+
+static int64_t take_int(const json_t *o, const char *key)
+{
+	const json_t *v = json_object_get(o, key);
+
+	return json_is_integer(v) ? json_integer_value(v) : -1;
+}
+
+/* "00000000:1B:00.0" is sysfs' "0000:1b:00.0": the domain has at least four digits there. */
+static void sysfs_bdf(const char *bus_id, char *out, size_t size)
+{
+	size_t zeros = 0, digits = strcspn(bus_id, ":");
+
+	while (digits - zeros > 4 && bus_id[zeros] == '0')
+		zeros++;
+	snprintf(out, size, "%s", bus_id + zeros);
+	for (; *out; out++)
+		*out = (char)tolower((unsigned char)*out);
+}
+
+static void take_gpu(struct nvml_gpu *g, const json_t *o)
+{
+	char bus[32];
+
+	take_text(o, "bus_id", bus, sizeof(bus));
+	sysfs_bdf(bus, g->bdf, sizeof(g->bdf));
+	take_text(o, "name", g->name, sizeof(g->name));
+	take_text(o, "uuid", g->uuid, sizeof(g->uuid));
+	take_text(o, "vbios", g->vbios, sizeof(g->vbios));
+	g->memory = take_int(o, "memory");
+	g->reserved = take_int(o, "reserved");
+	g->used = take_int(o, "used");
+	g->bar1 = take_int(o, "bar1");
+	g->mig = (int)take_int(o, "mig");
+	g->mig_pending = (int)take_int(o, "mig_pending");
+	g->instances = (int)take_int(o, "instances");
+	g->ecc = (int)take_int(o, "ecc");
+	g->persistence = (int)take_int(o, "persistence");
+	g->virt_mode = (int)take_int(o, "virt_mode");
+	g->links = (int)take_int(o, "links");
+	g->links_up = (int)take_int(o, "links_up");
+	g->fabric_state = (int)take_int(o, "fabric_state");
+	g->fabric_status = (int)take_int(o, "fabric_status");
+}
+
+bool nvml_parse(struct nvml *n, const char *text, size_t len)
+{
+	json_t *o = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL), *gpus, *g;
+	size_t i;
+
+	n->valid = false;
+	n->n = 0;
+	gpus = json_object_get(o, "gpus");
+	if (!o || take_int(o, "init") != 0 || !json_is_array(gpus)) {
+		json_decref(o);
+		return false;
+	}
+	take_text(o, "driver", n->driver, sizeof(n->driver));
+	take_text(o, "nvml", n->library, sizeof(n->library));
+	n->cc_feature = (int)take_int(o, "cc_feature");
+	json_array_foreach(gpus, i, g)
+		if (n->n < NVML_GPUS)
+			take_gpu(&n->gpu[n->n++], g);
+	json_decref(o);
+	n->valid = true;
+	return true;
+}
+
+void nvml_collect(struct nvml *n, struct ev *ev)
+{
+	n->src = ev_derive(ev, "nvml:", derive, NULL);
+	if (n->src->text)
+		nvml_parse(n, n->src->data, n->src->len);
+}
+
+void nvml_free(struct nvml *n)
+{
+	(void)n;
+}
+
+const struct nvml_gpu *nvml_find(const struct nvml *n, const char *bdf)
+{
+	for (size_t i = 0; i < n->n; i++)
+		if (!strcmp(n->gpu[i].bdf, bdf))
+			return &n->gpu[i];
+	return NULL;
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * After this a process can read files and write to the descriptors it has, and nothing else: no
+ * write, create, rename or device control below /, no network, no new program. Landlock bounds the
+ * paths, seccomp the system calls; kernels without landlock get seccomp alone.
+ */
+#ifndef DOCTOR_SANDBOX_H
+#define DOCTOR_SANDBOX_H
+
+/* NULL when both are in force, else what is missing and why (a static text). */
+const char *sandbox_read_only(void);
+
+#endif
