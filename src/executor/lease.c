@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The executor's side of lease_page.h. */
+#include "executor/process.h"
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A missed wake-up costs at most this; the broker may also be restarting. */
+#define WAIT_NS 100000000L
+
+static uint64_t clock_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void kick(struct process *p)
+{
+	uint64_t one = 1;
+
+	if (write(p->kick_fd, &one, sizeof(one)) < 0)
+		return; /* counter full: the broker will look anyway */
+}
+
+void lease_wake(struct process *p)
+{
+	syscall(SYS_futex, &p->page->grant, FUTEX_WAKE, 64, NULL, NULL, 0);
+}
+
+static void set_inactive(struct lease_page *g)
+{
+	if (!atomic_load_explicit(&g->active, memory_order_relaxed))
+		return;
+	atomic_store(&g->busy_ns, atomic_load_explicit(&g->busy_ns, memory_order_relaxed) + clock_ns() -
+					  atomic_load_explicit(&g->active_since, memory_order_relaxed));
+	atomic_store(&g->active, 0);
+}
+
+/* Under lease_lock. */
+static void give_back(struct process *p)
+{
+	set_inactive(p->page);
+	p->held = false;
+	atomic_store(&p->page->released, p->lease);
+	kick(p);
+}
+
+/* Under lease_lock: active first, then the look at revoke; see lease_page.h. */
+static bool claim(struct process *p)
+{
+	struct lease_page *g = p->page;
+
+	if (!p->held)
+		return false;
+	atomic_store(&g->active_since, clock_ns());
+	atomic_store(&g->active, 1);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load(&g->revoke) != p->lease)
+		return true;
+	give_back(p);
+	return false;
+}
+
+bool lease_try(void *ctx)
+{
+	struct process *p = ctx;
+	bool ok;
+
+	pthread_mutex_lock(&p->lease_lock);
+	ok = claim(p);
+	pthread_mutex_unlock(&p->lease_lock);
+	return ok;
+}
+
+static uint32_t ask(struct process *p)
+{
+	if (++p->lease == 0)
+		p->lease = 1; /* 0 means none */
+	atomic_store(&p->page->want, p->lease);
+	kick(p);
+	return p->lease;
+}
+
+int lease_acquire(void *ctx)
+{
+	struct process *p = ctx;
+	struct timespec limit = {.tv_nsec = WAIT_NS};
+	uint32_t mine, seen;
+	int rc = -ECANCELED;
+
+	pthread_mutex_lock(&p->lease_lock);
+	if (claim(p)) {
+		pthread_mutex_unlock(&p->lease_lock);
+		return 0;
+	}
+	mine = ask(p);
+	while (!atomic_load(&p->stop)) {
+		seen = atomic_load(&p->page->grant);
+		if (seen == mine) {
+			p->held = true;
+			/* Revoked already: it was meant for us all the same, ask again. */
+			if (claim(p)) {
+				rc = 0;
+				break;
+			}
+			mine = ask(p);
+			continue;
+		}
+		pthread_mutex_unlock(&p->lease_lock);
+		syscall(SYS_futex, &p->page->grant, FUTEX_WAIT, seen, &limit, NULL, 0);
+		pthread_mutex_lock(&p->lease_lock);
+	}
+	pthread_mutex_unlock(&p->lease_lock);
+	return rc;
+}
+
+bool lease_due(void *ctx)
+{
+	struct process *p = ctx;
+
+	return atomic_load_explicit(&p->page->revoke, memory_order_relaxed) == p->lease;
+}
+
+void lease_release(void *ctx)
+{
+	struct process *p = ctx;
+
+	pthread_mutex_lock(&p->lease_lock);
+	if (p->held)
+		give_back(p);
+	pthread_mutex_unlock(&p->lease_lock);
+}
+
+void lease_idle(void *ctx)
+{
+	struct process *p = ctx;
+	struct lease_page *g = p->page;
+
+	pthread_mutex_lock(&p->lease_lock);
+	if (p->held) {
+		set_inactive(g);
+		atomic_thread_fence(memory_order_seq_cst);
+		if (atomic_load(&g->waiters) || atomic_load(&g->revoke) == p->lease)
+			give_back(p);
+	}
+	pthread_mutex_unlock(&p->lease_lock);
+}
+
+void lease_unit_begin(void *ctx)
+{
+	struct process *p = ctx;
+
+	atomic_fetch_add_explicit(&p->page->units_begun, 1, memory_order_relaxed);
+}
+
+void lease_unit_end(void *ctx)
+{
+	struct process *p = ctx;
+
+	atomic_fetch_add_explicit(&p->page->units_ended, 1, memory_order_relaxed);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The page an executor and the broker share: leases without messages while nobody else wants the device.
+ *
+ * Two halves, each word with one writer. The broker never reads its own half back and treats the other
+ * half as a claim: a lying executor can only lose its own lease or be charged by the broker's clock.
+ *
+ * A lease has a number. The executor publishes want = n and kicks; the broker answers grant = n (futex).
+ * The executor holds lease n while grant == n and released != n. Taking it back is Dekker's algorithm:
+ *
+ *   executor: active = 1; fence; if revoke == n -> active = 0, released = n, kick   (else: may submit)
+ *   broker:   revoke = n; fence; if active == 0 -> the lease is over                (else: wait for released)
+ *
+ * so either the broker sees the work or the executor sees the revocation. An idle holder keeps its lease
+ * with active = 0 at no cost to anyone; while waiters is set it gives it up instead.
+ */
+#ifndef VGPU_LEASE_PAGE_H
+#define VGPU_LEASE_PAGE_H
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define LEASE_PAGE_SIZE 4096u
+
+struct lease_page {
+	/* written by the broker */
+	_Alignas(64) _Atomic uint32_t grant; /* number of the last lease granted; futex */
+	_Atomic uint32_t revoke;	     /* hand lease of this number over at the next kernel boundary */
+	_Atomic uint32_t waiters;	     /* 1: somebody waits, do not keep an idle lease */
+	_Alignas(64) _Atomic uint64_t quota_used, quota_total; /* bytes, the whole VM */
+
+	/* written by the executor */
+	_Alignas(64) _Atomic uint32_t want;   /* number of the lease asked for */
+	_Atomic uint32_t released;	      /* number of the last lease given back */
+	_Atomic uint32_t active;	      /* 1: work may be on the device */
+	_Atomic uint64_t active_since;	      /* ns, CLOCK_MONOTONIC; valid while active */
+	_Atomic uint64_t busy_ns;	      /* sum of finished active periods */
+	_Alignas(64) _Atomic uint64_t units_begun, units_ended;
+	_Atomic uint64_t launches, bytes;     /* counters for metrics */
+};
+_Static_assert(sizeof(struct lease_page) <= LEASE_PAGE_SIZE, "one page");
+#endif

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The broker: decides everything, owns nothing that must outlive it, has no privileges. One thread.
+ *
+ *   vm        a registered tenant: share, quota, limits
+ *   bconn     one BAR2 handed out: a VM's (ivshmem) or one local process's (unix)
+ *   channel   life cycle by channel_states.h
+ *   bexec     an executor process: its socket, lease page, quota
+ */
+#ifndef VGPUD_BROKER_H
+#define VGPUD_BROKER_H
+#include <stdbool.h>
+#include <jansson.h>
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "base/loop.h"
+#include "executor/lease_page.h"
+#include "vgpud/broker/channel_states.h"
+#include "vgpud/broker/sched.h"
+#include "vgpud/config.h"
+#include "vgpud/ipc.h"
+
+struct sqlite3;
+
+#define PERIOD_NS 1000000000ull	   /* wishes and watchdog are looked at at least this often */
+#define BUCKET_NS 100000000ull	   /* timeline: one bucket */
+#define TIMELINE_BUCKETS 6000u	   /* ten minutes */
+#define FAULTS_MAX 16u
+#define VMS_MAX 4096u
+
+struct vm_settings {
+	uint32_t id;
+	char name[IPC_NAME_LEN];
+	uint32_t priority; /* 4 high, 2 medium, 1 low */
+	uint32_t weight;   /* 1..100 */
+	uint64_t quota;	   /* bytes of device memory */
+	uint64_t job_timeout_ns, hard_timeout_ns; /* 0: the configuration's */
+	uint64_t bar_size;
+	uint32_t uid; /* who may use it over unix; -1: whoever reaches the socket */
+};
+
+struct vm {
+	struct list node;
+	struct broker *broker;
+	struct vm_settings set;
+	bool listening, quarantined;
+	uint64_t quota_used, bar_used;
+	double tokens; /* spawn bucket */
+	uint64_t tokens_at;
+	uint64_t faults[FAULTS_MAX]; /* ns, newest first */
+	struct sched_tenant tenant;
+	uint32_t *timeline; /* us of device time per bucket, a ring indexed by time / BUCKET_NS */
+	uint64_t timeline_first, timeline_last; /* bucket numbers; first 0: nothing yet */
+	uint64_t device_ns; /* device time by our clock; alone: only while it worked */
+	uint64_t units, launches, bytes, unsupported, fault_count, spawned; /* of ended executors + live */
+};
+
+struct bexec;
+
+struct channel {
+	struct bconn *conn;
+	unsigned index;
+	enum ch_state state;
+	uint32_t generation;
+	uint32_t error; /* enum vgpu_error */
+	struct bexec *exec;
+	uint8_t *extents; /* bitmap of what its executor was allowed to map; NULL: none */
+};
+
+struct bconn {
+	struct list node;
+	struct broker *broker;
+	struct vm *vm;
+	uint32_t id, transport, uid;
+	unsigned vectors, n_channels;
+	bool made, gone;
+	int memfd;
+	uint64_t bar_size;
+	int bells[IPC_VECTORS_MAX], irqs[IPC_VECTORS_MAX];
+	struct vgpu_header *header;
+	const volatile struct vgpu_wish *wish;
+	struct loop_io bell_io;
+	struct channel channel[VGPU_CHANNELS_MAX];
+};
+
+struct bexec {
+	struct list node;
+	struct broker *broker;
+	struct vm *vm;	     /* NULL: the probe */
+	struct channel *channel;
+	uint32_t id;
+	int32_t pid;
+	struct msg_chan link; /* fd -1 until spawned */
+	struct loop_io link_io, kick_io;
+	struct lease_page *page;
+	struct sched_client client;
+	uint64_t revoked_at; /* ns; 0: not told to hand over */
+	uint32_t lease; /* number of the lease last granted */
+	uint64_t busy_seen; /* its claim of busy ns, last read */
+	uint64_t quota_used, overhead;
+	uint64_t ended_seen, ended_at; /* watchdog: units_ended and when it last moved */
+	uint64_t waited_at;	       /* since when others have been waiting meanwhile; 0: nobody */
+	uint32_t end_error;	       /* its last word */
+};
+
+/* A peer that came while there was no broker, or before the device is known. */
+struct early_conn {
+	struct list node;
+	struct ipc_conn conn;
+};
+
+struct device {
+	bool known;
+	struct vgpu_device_info info;
+	struct sched sched;
+	struct sched_tenant *heap[VMS_MAX];
+	struct loop_io timer;
+	uint64_t handovers, handover_wait_ns; /* revoke to release */
+};
+
+struct broker {
+	struct loop loop;
+	struct vgpud_config cfg;
+	struct msg_chan keeper;
+	struct loop_io keeper_io, control_io, period_io;
+	struct list vms, conns, execs, clients;
+	struct list early; /* peers that came before we are ready */
+	struct device dev;
+	struct sqlite3 *db;
+	uint32_t next_exec, next_vm;
+	bool synced, ready;
+	char probe_text[IPC_TEXT_LEN]; /* why the probe failed */
+	unsigned listening_pending; /* LISTEN answers awaited before READY */
+};
+
+/* link.c */
+struct vgpu_err *keeper_link_start(struct broker *b);
+void to_keeper(struct broker *b, uint16_t type, const void *p, size_t size);
+void broker_ready(struct broker *b, const char *error);
+
+/* vm.c */
+struct vm *vm_by_name(struct broker *b, const char *name);
+struct vm *vm_by_id(struct broker *b, uint32_t id);
+/* Checks name, memory and BAR2 budget; fills in defaults. The VM is not stored. */
+struct vgpu_err *vm_add(struct broker *b, struct vm_settings *s, struct vm **out);
+void vm_remove(struct vm *vm);
+void vm_listen(struct vm *vm);
+bool vm_fault(struct vm *vm, uint64_t now);
+uint64_t device_reserved(const struct broker *b);
+uint64_t bar_reserved(const struct broker *b);
+void vm_timeline_add(struct vm *vm, uint64_t now, uint64_t ns);
+bool vm_take_token(struct vm *vm, uint64_t now);
+
+/* conn.c */
+void conn_announced(struct broker *b, struct msg *m);
+void conn_gone(struct bconn *c);
+void conns_settle(struct broker *b);
+struct bconn *bconn_by_id(struct broker *b, uint32_t id);
+void conn_maybe_free(struct bconn *c);
+void conn_show_status(struct bconn *c, uint32_t status, uint32_t error);
+void conn_look(struct bconn *c);
+
+/* channel.c */
+void channel_event(struct channel *ch, enum ch_event ev);
+void channel_fail(struct channel *ch, uint32_t error);
+void channel_look(struct channel *ch);
+void channel_period(struct channel *ch, uint64_t now);
+void channel_show(struct channel *ch);
+
+/* exec.c */
+int exec_spawn(struct broker *b, struct channel *ch);
+void exec_spawned(struct broker *b, struct msg *m);
+void exec_exited(struct broker *b, const struct ipc_exited *m);
+void exec_watch(struct bexec *x, uint64_t now);
+void quota_publish(struct vm *vm);
+
+/* device.c */
+int device_init(struct broker *b);
+void device_settle(struct broker *b);
+void device_step(struct broker *b, uint64_t now);
+void exec_look(struct bexec *x);
+void exec_lease_end(struct bexec *x);
+
+/* control.c */
+int control_start(struct broker *b, int fd);
+
+/* state.c */
+struct vgpu_err *state_open(struct broker *b);
+struct vgpu_err *state_load(struct broker *b);
+struct vgpu_err *state_put(struct broker *b, const struct vm_settings *s);
+struct vgpu_err *state_delete(struct broker *b, uint32_t id);
+
+/* jail.c */
+struct vgpu_err *broker_jail_identity(const struct vgpud_config *c);
+struct vgpu_err *broker_jail_close(void);
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* channel_states.h carried out. */
+#include "vgpud/broker/broker.h"
+#include "base/log.h"
+#include "wire/geometry.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <string.h>
+#include <unistd.h>
+
+static void interrupt(int fd)
+{
+	uint64_t one = 1;
+
+	if (write(fd, &one, sizeof(one)) < 0)
+		return; /* counter full = pending already */
+}
+
+static void store32(vg_u32 *to, uint32_t v)
+{
+	__atomic_store_n(to, v, __ATOMIC_RELEASE);
+}
+
+/* State last: the guest reads error and generation after it. */
+void channel_show(struct channel *ch)
+{
+	struct bconn *c = ch->conn;
+	struct vgpu_channel_status *s = &c->header->channel[ch->index];
+
+	store32(&s->error, ch->state == CH_DEAD ? ch->error : VGPU_ERR_NONE);
+	store32(&s->generation, ch->state == CH_FREE ? 0 : ch->generation);
+	store32(&s->state, ch_shown[ch->state]);
+	interrupt(c->irqs[VGPU_VECTOR_VM]);
+	interrupt(c->irqs[VGPU_VECTOR_CHANNEL(ch->index)]);
+}
+
+static void punch(struct bconn *c, uint64_t at, uint64_t len)
+{
+	if (fallocate(c->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)len))
+		log_error("VM %s: zeroing its memory: %m", c->vm->set.name);
+}
+
+/* The channel and every extent that is its own: by the wish page, or once mapped for it and not handed to
+ * another channel since. */
+static void channel_punch(struct channel *ch)
+{
+	struct bconn *c = ch->conn;
+	uint32_t n = vgpu_extent_count(c->bar_size);
+
+	punch(c, VGPU_CHANNEL_OFF + (uint64_t)ch->index * VGPU_CHANNEL_STRIDE, VGPU_CHANNEL_STRIDE);
+	for (uint32_t i = 0; i < n; i++) {
+		uint8_t owner = c->wish->owner[i];
+		bool mapped = ch->extents && ch->extents[i / 8] & (1u << (i % 8));
+
+		if (owner == ch->index + 1 || (mapped && owner == 0))
+			punch(c, VGPU_EXTENT_OFF + (uint64_t)i * VGPU_EXTENT_SIZE, VGPU_EXTENT_SIZE);
+	}
+	free(ch->extents);
+	ch->extents = NULL;
+}
+
+static void do_kill(struct channel *ch)
+{
+	struct ipc_id m = {ch->exec ? ch->exec->id : 0};
+
+	if (ch->exec)
+		to_keeper(ch->conn->broker, IPC_KILL, &m, sizeof(m));
+}
+
+static void do_spawn(struct channel *ch)
+{
+	int rc = exec_spawn(ch->conn->broker, ch);
+
+	if (!rc)
+		return;
+	ch->error = rc == -EDQUOT ? VGPU_ERR_QUOTA : VGPU_ERR_SPAWN;
+	channel_event(ch, CH_EXIT);
+}
+
+static uint32_t wanted(const struct channel *ch)
+{
+	if (ch->conn->gone)
+		return 0;
+	return ch->conn->wish->wanted[ch->index];
+}
+
+static void try_token(struct channel *ch)
+{
+	struct vm *vm = ch->conn->vm;
+
+	if (vm->quarantined) {
+		channel_fail(ch, VGPU_ERR_QUARANTINED);
+		return;
+	}
+	if (vm_take_token(vm, now_ns()))
+		channel_event(ch, CH_TOKEN);
+}
+
+static void act(struct channel *ch, enum ch_action a)
+{
+	switch (a) {
+	case CH_NOTHING:
+	case CH_DO_REPORT:
+		channel_show(ch);
+		break;
+	case CH_DO_QUEUE:
+		ch->generation = wanted(ch);
+		ch->error = VGPU_ERR_NONE;
+		channel_show(ch);
+		try_token(ch);
+		break;
+	case CH_DO_SPAWN:
+		do_spawn(ch);
+		break;
+	case CH_DO_KILL:
+		channel_show(ch);
+		do_kill(ch);
+		break;
+	case CH_DO_PUNCH:
+		channel_punch(ch);
+		/* fall through */
+	case CH_DO_FORGET:
+		channel_show(ch);
+		channel_look(ch);
+		break;
+	}
+}
+
+void channel_event(struct channel *ch, enum ch_event ev)
+{
+	struct ch_step step = ch_table[ch->state][ev];
+
+	if (step.action == CH_NOTHING && step.next == ch->state)
+		return;
+	log_debug("VM %s channel %u: %s -> %s", ch->conn->vm->set.name, ch->index, ch_names[ch->state],
+		  ch_names[step.next]);
+	ch->state = step.next;
+	act(ch, step.action);
+}
+
+/* End it from our side; the guest is told why. */
+void channel_fail(struct channel *ch, uint32_t error)
+{
+	if (ch->error == VGPU_ERR_NONE)
+		ch->error = error;
+	channel_event(ch, CH_KILL);
+}
+
+/* The only thing ever read from the guest here: one word, compared. */
+void channel_look(struct channel *ch)
+{
+	uint32_t w = wanted(ch);
+
+	if (ch->state == CH_FREE ? w != 0 : w != ch->generation)
+		channel_event(ch, w ? CH_WANT : CH_CLOSE);
+}
+
+void channel_period(struct channel *ch, uint64_t now)
+{
+	channel_look(ch);
+	if (ch->state == CH_QUEUED)
+		try_token(ch);
+	if (ch->exec)
+		exec_watch(ch->exec, now);
+}

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A BAR2 from the keeper: whose it is, its header, its bells. */
+#include "vgpud/broker/broker.h"
+#include "base/log.h"
+#include "wire/geometry.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+struct bconn *bconn_by_id(struct broker *b, uint32_t id)
+{
+	list_for_each(n, &b->conns) {
+		struct bconn *c = list_entry(n, struct bconn, node);
+
+		if (c->id == id)
+			return c;
+	}
+	return NULL;
+}
+
+static void refuse(struct broker *b, uint32_t conn, uint32_t status, const char *text)
+{
+	struct ipc_handover h = {.conn = conn, .status = status};
+	struct ipc_id m = {conn};
+
+	snprintf(h.text, sizeof(h.text), "%s", text);
+	log_warning("connection %u refused: %s", conn, h.text);
+	to_keeper(b, IPC_HANDOVER, &h, sizeof(h));
+	to_keeper(b, IPC_CLOSE, &m, sizeof(m));
+}
+
+void conn_show_status(struct bconn *c, uint32_t status, uint32_t error)
+{
+	uint64_t one = 1;
+
+	__atomic_store_n(&c->header->error, error, __ATOMIC_RELEASE);
+	__atomic_store_n(&c->header->status, status, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < c->vectors; i++)
+		if (write(c->irqs[i], &one, sizeof(one)) < 0)
+			continue; /* counter full = pending already */
+}
+
+static void fill_header(struct bconn *c)
+{
+	const struct vm_settings *s = &c->vm->set;
+	struct vgpu_header *h = c->header;
+
+	h->bar_size = c->bar_size;
+	h->vm_id = s->id;
+	h->priority = s->priority;
+	h->weight = s->weight;
+	h->quota = s->quota;
+	h->channels = c->n_channels;
+	h->extents = vgpu_extent_count(c->bar_size);
+	h->wish_off = VGPU_WISH_OFF;
+	h->channel_off = VGPU_CHANNEL_OFF;
+	h->channel_stride = VGPU_CHANNEL_STRIDE;
+	h->extent_off = VGPU_EXTENT_OFF;
+	h->devices = 1;
+	h->device = c->broker->dev.info;
+	h->device.total_mem = s->quota;
+	h->status = c->vm->quarantined ? VGPU_VM_QUARANTINED : VGPU_VM_UP;
+	h->version = VGPU_LAYOUT_VERSION;
+	/* Last: a guest that sees the magic sees the rest. */
+	__atomic_store_n(&h->magic, VGPU_MAGIC, __ATOMIC_RELEASE);
+}
+
+void conn_look(struct bconn *c)
+{
+	for (unsigned i = 0; i < c->n_channels; i++)
+		channel_look(&c->channel[i]);
+}
+
+static void on_bell(struct loop_io *io, uint32_t events)
+{
+	struct bconn *c = io->arg;
+	uint64_t n;
+
+	if (read(io->fd, &n, sizeof(n)) > 0)
+		conn_look(c);
+}
+
+static int conn_map(struct bconn *c, struct msg *m)
+{
+	void *p;
+
+	c->memfd = msg_take_fd(m, 0);
+	for (unsigned i = 0; i < c->vectors; i++) {
+		c->bells[i] = msg_take_fd(m, 1 + i);
+		c->irqs[i] = msg_take_fd(m, 1 + c->vectors + i);
+	}
+	/* Two mappings: what the guest writes is read-only here. */
+	p = mmap(NULL, VGPU_HEADER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, c->memfd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	c->header = p;
+	p = mmap(NULL, VGPU_WISH_SIZE, PROT_READ, MAP_SHARED, c->memfd, (off_t)VGPU_WISH_OFF);
+	if (p == MAP_FAILED)
+		return -errno;
+	c->wish = p;
+	return loop_add(&c->broker->loop, &c->bell_io, c->bells[VGPU_VECTOR_VM], EPOLLIN, on_bell, c);
+}
+
+static void conn_free(struct bconn *c)
+{
+	struct ipc_id m = {c->id};
+
+	loop_del(&c->broker->loop, &c->bell_io);
+	if (c->header)
+		munmap(c->header, VGPU_HEADER_SIZE);
+	if (c->wish)
+		munmap((void *)c->wish, VGPU_WISH_SIZE);
+	fd_closep(&c->memfd);
+	for (unsigned i = 0; i < c->vectors; i++) {
+		fd_closep(&c->bells[i]);
+		fd_closep(&c->irqs[i]);
+	}
+	for (unsigned i = 0; i < c->n_channels; i++)
+		free(c->channel[i].extents);
+	to_keeper(c->broker, IPC_CLOSE, &m, sizeof(m));
+	list_del(&c->node);
+	free(c);
+}
+
+void conn_maybe_free(struct bconn *c)
+{
+	if (!c->gone)
+		return;
+	for (unsigned i = 0; i < c->n_channels; i++)
+		if (c->channel[i].exec)
+			return;
+	if (c->vm) {
+		c->vm->bar_used -= c->bar_size;
+		log_info("VM %s: connection %u ended", c->vm->set.name, c->id);
+	}
+	conn_free(c);
+}
+
+void conn_gone(struct bconn *c)
+{
+	c->gone = true;
+	for (unsigned i = 0; c->made && i < c->n_channels; i++)
+		channel_event(&c->channel[i], CH_CLOSE);
+	conn_maybe_free(c);
+}
+
+/* ---- admission ---- */
+
+static bool hello_ok(struct ipc_conn *m)
+{
+	return m->hello_len == sizeof(m->hello) && m->hello.magic == VGPU_UNIX_MAGIC &&
+	       m->hello.version == VGPU_UNIX_VERSION && memchr(m->hello.tenant, 0, sizeof(m->hello.tenant));
+}
+
+static struct vm *only_vm(struct broker *b)
+{
+	return !list_empty(&b->vms) && b->vms.next == b->vms.prev ? list_entry(b->vms.next, struct vm, node) : NULL;
+}
+
+static unsigned open_connections(struct broker *b, const struct vm *vm)
+{
+	unsigned n = 0;
+
+	list_for_each(it, &b->conns) {
+		const struct bconn *c = list_entry(it, struct bconn, node);
+
+		n += c->vm == vm && !c->gone;
+	}
+	return n;
+}
+
+/* Who is this? NULL and *status, text[]: nobody we serve. */
+static struct vm *who_is(struct broker *b, struct ipc_conn *m, uint32_t *status, char *text, size_t len)
+{
+	struct vm *vm;
+
+	if (m->transport == IPC_IVSHMEM) {
+		vm = vm_by_id(b, m->vm);
+		*status = VGPU_UNIX_NO_TENANT;
+		snprintf(text, len, "VM %u is not registered", m->vm);
+		return vm;
+	}
+	*status = VGPU_UNIX_BAD_HELLO;
+	snprintf(text, len, "malformed hello, or not version %u", VGPU_UNIX_VERSION);
+	if (!hello_ok(m))
+		return NULL;
+	vm = m->hello.tenant[0] ? vm_by_name(b, m->hello.tenant) : only_vm(b);
+	*status = VGPU_UNIX_NO_TENANT;
+	snprintf(text, len, "tenant \"%.48s\" is not registered: vgpu-admin register-vm", m->hello.tenant);
+	if (!vm || (vm->set.uid != -1u && vm->set.uid != m->uid && m->uid != 0)) {
+		if (vm) {
+			*status = VGPU_UNIX_DENIED;
+			snprintf(text, len, "user %u may not use tenant \"%s\"", m->uid, vm->set.name);
+		}
+		return NULL;
+	}
+	return vm;
+}
+
+static bool admitted(struct broker *b, struct ipc_conn *m, struct vm *vm, uint32_t *status, char *text, size_t len)
+{
+	unsigned open = open_connections(b, vm);
+
+	if (vm->quarantined) {
+		*status = VGPU_UNIX_QUARANTINED;
+		snprintf(text, len, "tenant \"%s\" is quarantined: vgpu-admin clear-quarantine", vm->set.name);
+		return false;
+	}
+	*status = VGPU_UNIX_BUSY;
+	if (m->transport == IPC_IVSHMEM) {
+		snprintf(text, len, "VM %s is connected already", vm->set.name);
+		return open == 0;
+	}
+	snprintf(text, len, "tenant \"%s\" has all its %u channels taken", vm->set.name, VGPU_CHANNELS_MAX);
+	return open < VGPU_CHANNELS_MAX;
+}
+
+static struct bconn *conn_alloc(struct broker *b, const struct ipc_conn *m, struct vm *vm)
+{
+	struct bconn *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->broker = b;
+	c->vm = vm;
+	c->id = m->conn;
+	c->transport = m->transport;
+	c->uid = m->uid;
+	c->memfd = -1;
+	c->n_channels = m->transport == IPC_IVSHMEM ? VGPU_CHANNELS_MAX : 1;
+	for (unsigned i = 0; i < c->n_channels; i++)
+		c->channel[i] = (struct channel){.conn = c, .index = i};
+	list_add_tail(&b->conns, &c->node);
+	return c;
+}
+
+static void conn_new(struct broker *b, struct ipc_conn *m)
+{
+	uint32_t status;
+	char text[128];
+	struct vm *vm = who_is(b, m, &status, text, sizeof(text));
+	struct ipc_make make = {.conn = m->conn};
+	struct bconn *c;
+
+	if (!vm || !admitted(b, m, vm, &status, text, sizeof(text))) {
+		refuse(b, m->conn, status, text);
+		return;
+	}
+	c = conn_alloc(b, m, vm);
+	if (!c) {
+		refuse(b, m->conn, VGPU_UNIX_NO_MEMORY, "out of memory");
+		return;
+	}
+	make.vectors = 1 + c->n_channels;
+	make.bar_size = vm->set.bar_size;
+	to_keeper(b, IPC_MAKE, &make, sizeof(make));
+}
+
+/* Its memory, from the keeper: for a peer that waits for it, or one an earlier broker served. */
+static void conn_made(struct bconn *c, struct ipc_conn *m, struct msg *fds, bool adopted)
+{
+	struct ipc_handover h = {.conn = c->id, .status = VGPU_UNIX_OK};
+	int rc = -ENOMEM;
+
+	c->vectors = m->vectors;
+	c->bar_size = m->bar_size;
+	if (m->vectors == 1 + c->n_channels && fds->n_fds == 1 + 2 * m->vectors)
+		rc = conn_map(c, fds);
+	if (rc) {
+		refuse(c->broker, c->id, VGPU_UNIX_NO_MEMORY, "no memory or descriptors for BAR2");
+		c->vectors = 0;
+		c->n_channels = 0;
+		conn_free(c);
+		return;
+	}
+	c->made = true;
+	c->vm->bar_used += c->bar_size;
+	if (adopted)
+		return;
+	fill_header(c);
+	log_info("VM %s: connection %u over %s", c->vm->set.name, c->id, c->transport == IPC_UNIX ? "unix" : "ivshmem");
+	to_keeper(c->broker, IPC_HANDOVER, &h, sizeof(h));
+}
+
+static void conn_adopt(struct broker *b, struct ipc_conn *m, struct msg *fds)
+{
+	uint32_t status;
+	char text[128];
+	struct vm *vm = who_is(b, m, &status, text, sizeof(text));
+	struct bconn *c = vm ? conn_alloc(b, m, vm) : NULL;
+
+	if (!c) {
+		refuse(b, m->conn, VGPU_UNIX_NO_TENANT, "its tenant is gone");
+		return;
+	}
+	c->gone = m->gone;
+	conn_made(c, m, fds, true);
+}
+
+static void conn_early(struct broker *b, const struct ipc_conn *m)
+{
+	struct early_conn *e = calloc(1, sizeof(*e));
+
+	if (!e) {
+		refuse(b, m->conn, VGPU_UNIX_DOWN, "vgpud is starting: try again");
+		return;
+	}
+	e->conn = *m;
+	list_add_tail(&b->early, &e->node);
+}
+
+void conn_announced(struct broker *b, struct msg *m)
+{
+	struct ipc_conn *k = (void *)m->payload;
+	struct bconn *c = bconn_by_id(b, k->conn);
+	struct ipc_id id = {k->conn};
+
+	if (c && !c->made)
+		conn_made(c, k, m, false);
+	else if (!c && m->n_fds)
+		conn_adopt(b, k, m);
+	else if (!c && k->gone)
+		to_keeper(b, IPC_CLOSE, &id, sizeof(id));
+	else if (!c && !b->ready)
+		conn_early(b, k);
+	else if (!c)
+		conn_new(b, k);
+}
+
+static void settle_channel(struct channel *ch)
+{
+	uint32_t w = ch->conn->wish->wanted[ch->index];
+
+	/* Wanted, but its process is not among those that were handed over: it ended unseen. */
+	if (!ch->exec && w) {
+		ch->generation = w;
+		ch->error = VGPU_ERR_EXECUTOR_CRASHED;
+		ch->state = CH_DEAD;
+	}
+	channel_show(ch);
+}
+
+/* Everything is known now: adopted channels take their state, early peers are let in. */
+void conns_settle(struct broker *b)
+{
+	list_for_each(n, &b->conns) {
+		struct bconn *c = list_entry(n, struct bconn, node);
+
+		for (unsigned i = 0; i < c->n_channels; i++)
+			settle_channel(&c->channel[i]);
+		if (c->gone)
+			conn_gone(c);
+	}
+	list_for_each(n, &b->early) {
+		struct early_conn *e = list_entry(n, struct early_conn, node);
+
+		conn_new(b, &e->conn);
+		list_del(&e->node);
+		free(e);
+	}
+}

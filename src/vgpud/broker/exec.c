@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Executors as the broker sees them: typed messages in, results out, quota, watchdog. */
+#include "vgpud/broker/broker.h"
+#include "base/log.h"
+#include "wire/geometry.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void on_link(struct loop_io *io, uint32_t events);
+
+static struct bexec *exec_by_id(struct broker *b, uint32_t id)
+{
+	list_for_each(n, &b->execs) {
+		struct bexec *x = list_entry(n, struct bexec, node);
+
+		if (x->id == id)
+			return x;
+	}
+	return NULL;
+}
+
+/* ---- quota ---- */
+
+/* Every executor of the VM sees the VM's sum. */
+void quota_publish(struct vm *vm)
+{
+	list_for_each(n, &vm->broker->execs) {
+		struct bexec *x = list_entry(n, struct bexec, node);
+
+		if (x->vm != vm || !x->page)
+			continue;
+		atomic_store(&x->page->quota_total, vm->set.quota);
+		atomic_store(&x->page->quota_used, vm->quota_used);
+	}
+}
+
+static int quota_change(struct bexec *x, int64_t bytes)
+{
+	struct vm *vm = x->vm;
+
+	if (bytes >= 0) {
+		if ((uint64_t)bytes > vm->set.quota || vm->quota_used > vm->set.quota - (uint64_t)bytes)
+			return -EDQUOT;
+		x->quota_used += (uint64_t)bytes;
+		vm->quota_used += (uint64_t)bytes;
+	} else {
+		if (bytes == INT64_MIN || x->quota_used < (uint64_t)-bytes)
+			return -EPROTO; /* gives back what it never took */
+		x->quota_used -= (uint64_t)-bytes;
+		vm->quota_used -= (uint64_t)-bytes;
+	}
+	quota_publish(vm);
+	return 0;
+}
+
+/* ---- life ---- */
+
+static struct bexec *exec_new(struct broker *b, uint32_t id, struct channel *ch)
+{
+	struct bexec *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return NULL;
+	x->broker = b;
+	x->id = id;
+	x->channel = ch;
+	x->vm = ch ? ch->conn->vm : NULL;
+	x->link.fd = -1;
+	if (ch) {
+		ch->exec = x;
+		x->vm->spawned++;
+		sched_client_init(&x->client, &x->vm->tenant);
+	}
+	list_add_tail(&b->execs, &x->node);
+	return x;
+}
+
+static bool first_of_vm(const struct bexec *x)
+{
+	list_for_each(n, &x->broker->execs) {
+		const struct bexec *o = list_entry(n, struct bexec, node);
+
+		if (o != x && o->vm == x->vm && !o->overhead)
+			return false;
+	}
+	return true;
+}
+
+static void exec_free(struct bexec *x)
+{
+	struct broker *b = x->broker;
+
+	loop_del(&b->loop, &x->link_io);
+	loop_del(&b->loop, &x->kick_io);
+	if (x->kick_io.fd > 0)
+		close(x->kick_io.fd);
+	if (x->link.fd >= 0)
+		msg_chan_fini(&x->link);
+	if (x->page)
+		munmap(x->page, LEASE_PAGE_SIZE);
+	if (x->channel)
+		x->channel->exec = NULL;
+	list_del(&x->node);
+	free(x);
+}
+
+/* ch NULL: the probe. The first context of a VM is paid by its reservation, further ones by its quota. */
+int exec_spawn(struct broker *b, struct channel *ch)
+{
+	struct ipc_spawn m = {.exec = ++b->next_exec, .conn = IPC_NO_CONN};
+	struct bexec *x = exec_new(b, m.exec, ch);
+
+	if (!x)
+		return -ENOMEM;
+	if (ch) {
+		m.conn = ch->conn->id;
+		m.channel = ch->index;
+		m.generation = ch->generation;
+		if (b->cfg.context_overhead && !first_of_vm(x)) {
+			int rc = quota_change(x, (int64_t)b->cfg.context_overhead);
+
+			if (rc) {
+				exec_free(x);
+				return rc;
+			}
+			x->overhead = b->cfg.context_overhead;
+		}
+	}
+	to_keeper(b, IPC_SPAWN, &m, sizeof(m));
+	return 0;
+}
+
+static void on_kick(struct loop_io *io, uint32_t events)
+{
+	struct bexec *x = io->arg;
+	uint64_t n;
+
+	if (read(io->fd, &n, sizeof(n)) > 0)
+		exec_look(x);
+}
+
+static int exec_attach(struct bexec *x, struct msg *m)
+{
+	struct broker *b = x->broker;
+	int sock = msg_take_fd(m, 0), lease = msg_take_fd(m, 1), kick = msg_take_fd(m, 2), rc;
+	void *p = mmap(NULL, LEASE_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, lease, 0);
+
+	close(lease);
+	msg_chan_init(&x->link, sock, &ipc_table, IPC_BROKER, IPC_EXECUTOR);
+	x->link.state = IPC_S_START;
+	rc = loop_add(&b->loop, &x->kick_io, kick, EPOLLIN, on_kick, x);
+	if (rc) {
+		close(kick);
+		x->kick_io.fd = -1;
+	}
+	if (!rc)
+		rc = loop_add(&b->loop, &x->link_io, sock, EPOLLIN, on_link, x);
+	if (p == MAP_FAILED)
+		return -ENOMEM;
+	x->page = p;
+	if (x->vm)
+		quota_publish(x->vm);
+	return rc;
+}
+
+static struct bexec *exec_adopt(struct broker *b, const struct ipc_spawned *s)
+{
+	struct bconn *c = bconn_by_id(b, s->conn);
+	struct channel *ch = c && s->channel < c->n_channels ? &c->channel[s->channel] : NULL;
+	struct bexec *x;
+
+	if (!ch || ch->exec)
+		return NULL;
+	x = exec_new(b, s->exec, ch);
+	if (!x)
+		return NULL;
+	ch->generation = s->generation;
+	ch->state = CH_STARTING; /* until it says READY */
+	return x;
+}
+
+void exec_spawned(struct broker *b, struct msg *m)
+{
+	const struct ipc_spawned *s = (void *)m->payload;
+	struct bexec *x = exec_by_id(b, s->exec);
+	struct ipc_id kill = {s->exec};
+	bool adopted = !x;
+
+	if (s->exec > b->next_exec)
+		b->next_exec = s->exec;
+	if (!x)
+		x = exec_adopt(b, s);
+	if (!x || exec_attach(x, m)) {
+		log_warning("executor %u is not ours or cannot be attached: killed", s->exec);
+		to_keeper(b, IPC_KILL, &kill, sizeof(kill));
+		return;
+	}
+	x->pid = s->pid;
+	if (adopted) {
+		x->link.state = IPC_S_ADOPT;
+		if (msg_send(&x->link, IPC_ADOPT, NULL, 0, NULL, 0))
+			to_keeper(b, IPC_KILL, &kill, sizeof(kill));
+	} else if (x->channel && (x->channel->state == CH_KILLING || x->channel->state == CH_DYING)) {
+		to_keeper(b, IPC_KILL, &kill, sizeof(kill)); /* unwanted before it was born */
+	}
+}
+
+static void drain(struct bexec *x);
+
+static void describe_exit(const struct bexec *x, const struct ipc_exited *m)
+{
+	const char *vm = x->vm ? x->vm->set.name : "(probe)";
+	unsigned ch = x->channel ? x->channel->index : 0;
+
+	if (m->status == -1)
+		log_error("VM %s channel %u: %s", vm, ch, m->text);
+	else if (WIFSIGNALED(m->status) && WTERMSIG(m->status) != SIGKILL)
+		log_warning("VM %s channel %u: executor %d died of signal %d", vm, ch, x->pid, WTERMSIG(m->status));
+	else if (WIFEXITED(m->status) && WEXITSTATUS(m->status) && !x->end_error)
+		log_warning("VM %s channel %u: executor %d exited with %d", vm, ch, x->pid, WEXITSTATUS(m->status));
+}
+
+static uint32_t exit_error(const struct bexec *x, const struct ipc_exited *m)
+{
+	if (x->end_error)
+		return x->end_error;
+	return m->status == -1 ? VGPU_ERR_SPAWN : VGPU_ERR_EXECUTOR_CRASHED;
+}
+
+static void quarantine(struct vm *vm)
+{
+	struct broker *b = vm->broker;
+
+	vm->quarantined = true;
+	log_error("VM %s: %llu faults in %llu s: quarantined until vgpu-admin clear-quarantine", vm->set.name,
+		  (unsigned long long)b->cfg.fault_limit, (unsigned long long)(b->cfg.fault_window_ns / 1000000000));
+	list_for_each(n, &b->conns) {
+		struct bconn *c = list_entry(n, struct bconn, node);
+
+		if (c->vm != vm || !c->made)
+			continue;
+		conn_show_status(c, VGPU_VM_QUARANTINED, VGPU_ERR_QUARANTINED);
+		for (unsigned i = 0; i < c->n_channels; i++)
+			channel_fail(&c->channel[i], VGPU_ERR_QUARANTINED);
+	}
+}
+
+static bool is_fault(uint32_t error)
+{
+	return error == VGPU_ERR_EXECUTOR_CRASHED || error == VGPU_ERR_PROTOCOL || error == VGPU_ERR_TIMEOUT;
+}
+
+static void count_totals(struct bexec *x)
+{
+	if (!x->page)
+		return;
+	x->vm->units += atomic_load(&x->page->units_ended);
+	x->vm->launches += atomic_load(&x->page->launches);
+	x->vm->bytes += atomic_load(&x->page->bytes);
+}
+
+void exec_exited(struct broker *b, const struct ipc_exited *m)
+{
+	struct bexec *x = exec_by_id(b, m->exec);
+	struct channel *ch;
+	struct vm *vm;
+	bool ours;
+
+	if (!x)
+		return;
+	drain(x); /* its last word may still lie in the socket */
+	describe_exit(x, m);
+	if (!x->vm) {
+		exec_free(x);
+		if (!b->dev.known)
+			broker_ready(b, b->probe_text[0] ? b->probe_text : m->status == -1 ? m->text
+					: "the executor that looks at the device died");
+		return;
+	}
+	ch = x->channel;
+	vm = x->vm;
+	exec_lease_end(x);
+	count_totals(x);
+	vm->quota_used -= x->quota_used;
+	ours = ch->state == CH_KILLING;
+	if (ch->error == VGPU_ERR_NONE)
+		ch->error = exit_error(x, m);
+	exec_free(x);
+	quota_publish(vm);
+	if (!ours && is_fault(ch->error) && vm_fault(vm, now_ns()))
+		quarantine(vm);
+	channel_event(ch, CH_EXIT);
+	conn_maybe_free(ch->conn);
+}
+
+/* ---- messages ---- */
+
+static void reply(struct bexec *x, int rc)
+{
+	struct ipc_result r = {rc};
+
+	/* It asks one thing at a time, so an answer that does not fit means it does not play by the rules. */
+	if (msg_send(&x->link, IPC_RESULT, &r, sizeof(r), NULL, 0) || msg_pending(&x->link))
+		channel_fail(x->channel, VGPU_ERR_PROTOCOL);
+}
+
+static void on_device(struct bexec *x, const void *p)
+{
+	const struct ipc_x_device *m = p;
+
+	if (x->vm)
+		return;
+	x->broker->dev.info = m->info;
+	x->broker->dev.info.name[sizeof(m->info.name) - 1] = 0;
+	x->broker->dev.known = true;
+	device_settle(x->broker);
+}
+
+static void on_ready(struct bexec *x, const void *p)
+{
+	const struct ipc_x_ready *m = p;
+
+	if (x->link.state == IPC_S_ADOPT && m->quota_used && quota_change(x, (int64_t)m->quota_used))
+		log_warning("VM %s: more memory in use than its quota", x->vm->set.name);
+	x->link.state = IPC_S_RUN;
+	if (x->channel)
+		channel_event(x->channel, CH_READY);
+	exec_look(x);
+}
+
+static void on_end(struct bexec *x, const void *p)
+{
+	const struct ipc_x_end *m = p;
+	char text[IPC_TEXT_LEN];
+
+	snprintf(text, sizeof(text), "%.*s", (int)sizeof(m->text) - 1, m->text);
+	x->end_error = m->error <= VGPU_ERR_REMOVED ? m->error : VGPU_ERR_PROTOCOL;
+	if (!x->vm)
+		snprintf(x->broker->probe_text, sizeof(x->broker->probe_text), "%s", text);
+	else if (x->end_error)
+		log_warning("VM %s channel %u: executor ended with error %u%s%s", x->vm->set.name,
+			    x->channel->index, x->end_error, text[0] ? ": " : "", text);
+}
+
+static void on_quota(struct bexec *x, const void *p)
+{
+	int rc = quota_change(x, ((const struct ipc_x_quota *)p)->bytes);
+
+	if (rc == -EPROTO)
+		channel_fail(x->channel, VGPU_ERR_PROTOCOL);
+	else
+		reply(x, rc);
+}
+
+static void on_extents(struct bexec *x, const void *p)
+{
+	const struct ipc_x_extents *m = p;
+	struct channel *ch = x->channel;
+	uint32_t n = vgpu_extent_count(ch->conn->bar_size);
+
+	if (!ch->extents)
+		ch->extents = calloc(1, VGPU_EXTENTS_MAX / 8);
+	if (!ch->extents || m->count == 0 || m->first >= n || m->count > n - m->first) {
+		reply(x, -EPERM);
+		return;
+	}
+	for (uint32_t i = m->first; i < m->first + m->count; i++)
+		if (ch->conn->wish->owner[i] != ch->index + 1) {
+			reply(x, -EPERM);
+			return;
+		}
+	for (uint32_t i = m->first; i < m->first + m->count; i++)
+		ch->extents[i / 8] |= (uint8_t)(1u << (i % 8));
+	reply(x, 0);
+}
+
+static void on_unsupported(struct bexec *x, const void *p)
+{
+	x->vm->unsupported++;
+}
+
+static void (*const handlers[IPC_TYPES])(struct bexec *, const void *) = {
+	[IPC_X_DEVICE] = on_device, [IPC_X_READY] = on_ready,	  [IPC_X_END] = on_end,
+	[IPC_X_QUOTA] = on_quota,   [IPC_X_EXTENTS] = on_extents, [IPC_X_UNSUPPORTED] = on_unsupported,
+};
+
+/* Messages only a real executor may send: the probe has no VM. */
+static bool fits(const struct bexec *x, uint16_t type)
+{
+	return x->vm ? type != IPC_X_DEVICE : type == IPC_X_DEVICE || type == IPC_X_END;
+}
+
+/* Reads what is there. Never frees x. */
+static void drain(struct bexec *x)
+{
+	char why[128];
+	struct msg m;
+	int rc;
+
+	if (x->link.fd < 0)
+		return;
+	while ((rc = msg_recv(&x->link, &m, why, sizeof(why))) == 1) {
+		if (!fits(x, m.type)) {
+			rc = -EPROTO;
+			snprintf(why, sizeof(why), "message %u: not from a probe", m.type);
+			msg_done(&m);
+			break;
+		}
+		/* What it told the broker before is repeated, as far as it matters, after its READY. */
+		if (x->link.state != IPC_S_ADOPT || m.type == IPC_X_READY || m.type == IPC_X_END)
+			handlers[m.type](x, m.payload);
+		msg_done(&m);
+	}
+	if (rc >= 0)
+		return;
+	loop_del(&x->broker->loop, &x->link_io);
+	if (rc == -EPROTO && x->channel) {
+		log_warning("VM %s channel %u: executor: %s", x->vm->set.name, x->channel->index, why);
+		channel_fail(x->channel, VGPU_ERR_PROTOCOL);
+	}
+}
+
+static void on_link(struct loop_io *io, uint32_t events)
+{
+	drain(io->arg);
+}
+
+/* ---- watchdog ---- */
+
+/* One unit that does not end, while others wait: the job timeout; with nobody waiting: the hard limit, if
+ * there is one. By our clock; the counters are the executor's, and one that lies about progress only keeps
+ * what the scheduler charges it for. */
+void exec_watch(struct bexec *x, uint64_t now)
+{
+	const struct vm_settings *s = &x->vm->set;
+	uint64_t soft = s->job_timeout_ns ? s->job_timeout_ns : x->broker->cfg.job_timeout_ns;
+	uint64_t hard = s->hard_timeout_ns ? s->hard_timeout_ns : x->broker->cfg.hard_timeout_ns;
+	uint64_t begun, ended;
+	bool others;
+
+	if (!x->page)
+		return;
+	begun = atomic_load(&x->page->units_begun);
+	ended = atomic_load(&x->page->units_ended);
+	if (begun == ended || ended != x->ended_seen || !x->ended_at) {
+		x->ended_seen = ended;
+		x->ended_at = begun == ended ? 0 : now;
+		x->waited_at = 0;
+		return;
+	}
+	others = sched_contended(&x->broker->dev.sched) || x->broker->dev.sched.holders > 1;
+	if (!others)
+		x->waited_at = 0;
+	else if (!x->waited_at)
+		x->waited_at = now;
+	if ((x->waited_at && now - x->ended_at >= soft) || (hard && now - x->ended_at >= hard)) {
+		log_warning("VM %s channel %u: one unit of work runs for %llu ms: killed", s->name,
+			    x->channel->index, (unsigned long long)((now - x->ended_at) / 1000000));
+		channel_fail(x->channel, VGPU_ERR_TIMEOUT);
+	}
+}

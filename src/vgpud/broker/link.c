@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The broker's end of the keeper. */
+#include "vgpud/broker/broker.h"
+#include "base/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+void to_keeper(struct broker *b, uint16_t type, const void *p, size_t size)
+{
+	int rc = msg_send(&b->keeper, type, p, size, NULL, 0);
+
+	if (rc == -EPIPE || rc == -ECONNRESET)
+		return; /* read side reports it */
+	if (rc) {
+		log_error("keeper: %s", strerror(-rc));
+		b->loop.stop = true;
+	} else if (msg_pending(&b->keeper)) {
+		loop_mod(&b->loop, &b->keeper_io, EPOLLIN | EPOLLOUT);
+	}
+}
+
+/* error NULL: serving begins. */
+void broker_ready(struct broker *b, const char *error)
+{
+	struct ipc_ready m = {.ok = !error};
+
+	if (b->ready)
+		return;
+	snprintf(m.text, sizeof(m.text), "%s", error ? error : "");
+	to_keeper(b, IPC_READY, &m, sizeof(m));
+	b->ready = !error;
+	if (!error) {
+		b->keeper.state = IPC_S_RUN;
+		conns_settle(b);
+	}
+}
+
+static void on_control(struct broker *b, struct msg *m)
+{
+	int rc = control_start(b, msg_take_fd(m, 0));
+
+	if (rc)
+		log_error("control socket: %s", strerror(-rc));
+}
+
+static void on_gone(struct broker *b, struct msg *m)
+{
+	uint32_t id = ((struct ipc_id *)m->payload)->id;
+	struct bconn *c = bconn_by_id(b, id);
+	struct ipc_id close = {id};
+
+	list_for_each(n, &b->early) {
+		struct early_conn *e = list_entry(n, struct early_conn, node);
+
+		if (e->conn.conn == id) {
+			list_del(&e->node);
+			free(e);
+		}
+	}
+	if (c)
+		conn_gone(c);
+	else
+		to_keeper(b, IPC_CLOSE, &close, sizeof(close));
+}
+
+static void on_exited(struct broker *b, struct msg *m)
+{
+	struct ipc_exited *x = (void *)m->payload;
+
+	x->text[IPC_TEXT_LEN - 1] = 0;
+	exec_exited(b, x);
+}
+
+static void on_listening(struct broker *b, struct msg *m)
+{
+	struct ipc_listening *r = (void *)m->payload;
+	struct vm *vm = vm_by_id(b, r->vm);
+
+	if (vm && r->rc == 0)
+		vm->listening = true;
+	else if (vm)
+		log_error("VM %s: its socket cannot be opened: %s", vm->set.name, strerror(-r->rc));
+	b->listening_pending--;
+	if (!b->listening_pending && b->dev.known)
+		broker_ready(b, NULL);
+}
+
+static void on_synced(struct broker *b, struct msg *m)
+{
+	b->synced = true;
+	if (exec_spawn(b, NULL))
+		broker_ready(b, "out of memory");
+}
+
+/* The device is known: stored VMs come back, if they still fit. */
+void device_settle(struct broker *b)
+{
+	uint64_t need = device_reserved(b), bars = bar_reserved(b);
+	char text[IPC_TEXT_LEN];
+
+	if (need > b->dev.info.total_mem || bars > b->cfg.bar_budget) {
+		snprintf(text, sizeof(text), "registered VMs reserve %llu bytes of the device's %llu and %llu of "
+			 "bar-budget's %llu: use the device they were made for, or raise bar-budget",
+			 (unsigned long long)need, (unsigned long long)b->dev.info.total_mem,
+			 (unsigned long long)bars, (unsigned long long)b->cfg.bar_budget);
+		broker_ready(b, text);
+		return;
+	}
+	list_for_each(n, &b->vms)
+		vm_listen(list_entry(n, struct vm, node));
+	if (!b->listening_pending)
+		broker_ready(b, NULL);
+}
+
+static void (*const handlers[IPC_TYPES])(struct broker *, struct msg *) = {
+	[IPC_CONTROL] = on_control,  [IPC_CONN] = conn_announced,   [IPC_GONE] = on_gone,
+	[IPC_SPAWNED] = exec_spawned, [IPC_EXITED] = on_exited, [IPC_LISTENING] = on_listening,
+	[IPC_SYNCED] = on_synced,
+};
+
+/* The keeper is gone, and with it every executor: tell the guests, end. */
+static void keeper_gone(struct broker *b)
+{
+	list_for_each(n, &b->conns) {
+		struct bconn *c = list_entry(n, struct bconn, node);
+
+		if (!c->made)
+			continue;
+		for (unsigned i = 0; i < c->n_channels; i++) {
+			struct channel *ch = &c->channel[i];
+
+			if (ch->state == CH_FREE)
+				continue;
+			ch->state = CH_DEAD;
+			ch->error = VGPU_ERR_KEEPER_GONE;
+			channel_show(ch);
+		}
+		conn_show_status(c, VGPU_VM_DEAD, VGPU_ERR_KEEPER_GONE);
+	}
+	b->loop.stop = true;
+}
+
+static void on_keeper(struct loop_io *io, uint32_t events)
+{
+	struct broker *b = io->arg;
+	char why[128];
+	struct msg m;
+	int rc = 0;
+
+	if (events & EPOLLOUT) {
+		rc = msg_flush(&b->keeper);
+		if (!msg_pending(&b->keeper))
+			loop_mod(&b->loop, io, EPOLLIN);
+	}
+	while (!rc && !b->loop.stop) {
+		int got = msg_recv(&b->keeper, &m, why, sizeof(why));
+
+		if (!got)
+			return;
+		if (got == 1) {
+			handlers[m.type](b, &m);
+			msg_done(&m);
+			continue;
+		}
+		if (got == -EPROTO)
+			log_error("keeper: %s", why);
+		rc = got;
+	}
+	if (rc)
+		keeper_gone(b);
+}
+
+struct vgpu_err *keeper_link_start(struct broker *b)
+{
+	int rc;
+
+	msg_chan_init(&b->keeper, IPC_BFD_SOCK, &ipc_table, IPC_BROKER, IPC_KEEPER);
+	b->keeper.state = IPC_S_START;
+	rc = loop_add(&b->loop, &b->keeper_io, IPC_BFD_SOCK, EPOLLIN, on_keeper, b);
+	return rc ? err_sys(-rc, "link to the keeper") : NULL;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vgpu-broker: started by vgpud's keeper only. */
+#include "vgpud/broker/broker.h"
+#include "base/log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static void on_period(struct loop_io *io, uint32_t events)
+{
+	struct broker *b = io->arg;
+	uint64_t now = now_ns(), n;
+
+	if (read(io->fd, &n, sizeof(n)) < 0)
+		return; /* set anew meanwhile */
+	loop_timer_set(io, now + PERIOD_NS);
+	device_step(b, now); /* the timeline goes on for a holder nobody disturbs */
+	list_for_each(it, &b->conns) {
+		struct bconn *c = list_entry(it, struct bconn, node);
+
+		for (unsigned i = 0; c->made && b->ready && i < c->n_channels; i++)
+			channel_period(&c->channel[i], now);
+	}
+}
+
+static struct vgpu_err *read_config(struct broker *b)
+{
+	ssize_t n = pread(IPC_BFD_CONFIG, &b->cfg, sizeof(b->cfg), 0);
+
+	close(IPC_BFD_CONFIG);
+	if (n != (ssize_t)sizeof(b->cfg))
+		return err_new("this program is started by vgpud, not by hand");
+	log_set_level(b->cfg.log_level);
+	return NULL;
+}
+
+static struct vgpu_err *start_loop(struct broker *b)
+{
+	int rc = loop_init(&b->loop);
+
+	if (!rc)
+		rc = loop_timer_init(&b->loop, &b->period_io, on_period, b);
+	if (!rc)
+		rc = device_init(b);
+	if (rc)
+		return err_sys(-rc, "event loop");
+	loop_timer_set(&b->period_io, now_ns() + PERIOD_NS);
+	return keeper_link_start(b);
+}
+
+static struct vgpu_err *start(struct broker *b)
+{
+	struct vgpu_err *e = broker_jail_identity(&b->cfg);
+
+	if (!e)
+		e = state_open(b);
+	if (!e)
+		e = state_load(b);
+	if (!e)
+		e = broker_jail_close();
+	return e;
+}
+
+int main(void)
+{
+	static struct broker b = {.next_vm = 1};
+	cleanup_err struct vgpu_err *e = NULL;
+
+	log_init("vgpu-broker", LOG_L_INFO);
+	signal(SIGPIPE, SIG_IGN);
+	list_init(&b.vms);
+	list_init(&b.conns);
+	list_init(&b.execs);
+	list_init(&b.clients);
+	list_init(&b.early);
+	e = read_config(&b);
+	if (!e)
+		e = start_loop(&b);
+	if (e) {
+		log_error("%s", e->text);
+		return 1;
+	}
+	e = start(&b);
+	if (e)
+		broker_ready(&b, e->text); /* the keeper prints it and ends */
+	loop_run(&b.loop);
+	return e ? 1 : 0;
+}

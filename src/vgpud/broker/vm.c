@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of VMs: what may be registered, what it reserves, what it did. */
+#include "vgpud/broker/broker.h"
+#include "base/log.h"
+#include "base/units.h"
+#include <errno.h>
+#include <string.h>
+
+struct vm *vm_by_name(struct broker *b, const char *name)
+{
+	list_for_each(n, &b->vms) {
+		struct vm *vm = list_entry(n, struct vm, node);
+
+		if (!strcmp(vm->set.name, name))
+			return vm;
+	}
+	return NULL;
+}
+
+struct vm *vm_by_id(struct broker *b, uint32_t id)
+{
+	list_for_each(n, &b->vms) {
+		struct vm *vm = list_entry(n, struct vm, node);
+
+		if (vm->set.id == id)
+			return vm;
+	}
+	return NULL;
+}
+
+uint64_t device_reserved(const struct broker *b)
+{
+	uint64_t sum = 0;
+
+	list_for_each(n, &b->vms)
+		sum += list_entry(n, struct vm, node)->set.quota + b->cfg.context_overhead;
+	return sum;
+}
+
+uint64_t bar_reserved(const struct broker *b)
+{
+	uint64_t sum = 0;
+
+	list_for_each(n, &b->vms)
+		sum += list_entry(n, struct vm, node)->set.bar_size;
+	return sum;
+}
+
+static struct vgpu_err *check_name(const char *s)
+{
+	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+
+	if (!n || s[n] || s[0] == '.' || s[0] == '-' || n > 48)
+		return err_new("name: \"%.64s\" is not 1 to 48 of A-Z a-z 0-9 . _ -, beginning with a letter, "
+			       "digit or _", s);
+	return NULL;
+}
+
+/* Refuse with the numbers, so that the administrator sees what would fit. */
+static struct vgpu_err *check_memory(struct broker *b, struct vm_settings *s)
+{
+	uint64_t total = b->dev.info.total_mem, taken = device_reserved(b), overhead = b->cfg.context_overhead;
+	uint64_t left = total > taken + overhead ? total - taken - overhead : 0;
+	uint64_t bars = bar_reserved(b);
+	char t[4][24];
+
+	if (!s->quota)
+		s->quota = b->cfg.default_quota ? b->cfg.default_quota : left;
+	if (!s->bar_size)
+		s->bar_size = b->cfg.bar_size;
+	if (s->quota > left || !s->quota)
+		return err_new("quota: %s asked, but of the device's %s %s are reserved by other VMs and %s go to this "
+			       "VM's context: at most %llu bytes are left",
+			       units_size_text(s->quota, t[0], 24), units_size_text(total, t[1], 24),
+			       units_size_text(taken, t[2], 24), units_size_text(overhead, t[3], 24),
+			       (unsigned long long)left);
+	if (s->bar_size > b->cfg.bar_budget - (bars < b->cfg.bar_budget ? bars : b->cfg.bar_budget))
+		return err_new("bar-size: %s asked, but %s of bar-budget's %s are taken",
+			       units_size_text(s->bar_size, t[0], 24), units_size_text(bars, t[1], 24),
+			       units_size_text(b->cfg.bar_budget, t[2], 24));
+	return NULL;
+}
+
+static unsigned count_vms(const struct broker *b)
+{
+	unsigned n = 0;
+
+	list_for_each(it, &b->vms)
+		n++;
+	return n;
+}
+
+struct vgpu_err *vm_add(struct broker *b, struct vm_settings *s, struct vm **out)
+{
+	struct vgpu_err *e = check_name(s->name);
+	struct vm *vm;
+
+	if (!e && vm_by_name(b, s->name))
+		e = err_new("name: \"%s\" is registered already", s->name);
+	if (!e && count_vms(b) >= VMS_MAX)
+		e = err_new("name: %u VMs are registered already", VMS_MAX);
+	/* Stored VMs come before the device is known; device_settle() checks their sum. */
+	if (!e && b->dev.known)
+		e = check_memory(b, s);
+	if (e)
+		return e;
+	vm = calloc(1, sizeof(*vm));
+	if (!vm)
+		return err_new("out of memory");
+	sched_tenant_init(&vm->tenant, s->priority * s->weight, vm);
+	if (!s->id)
+		s->id = b->next_vm;
+	if (s->id >= b->next_vm)
+		b->next_vm = s->id + 1;
+	vm->broker = b;
+	vm->set = *s;
+	vm->tokens = (double)b->cfg.spawn_burst;
+	vm->tokens_at = now_ns();
+	list_add_tail(&b->vms, &vm->node);
+	*out = vm;
+	return NULL;
+}
+
+/* Its connections and executors are gone by now. */
+void vm_remove(struct vm *vm)
+{
+	struct ipc_id m = {vm->set.id};
+
+	if (vm->listening)
+		to_keeper(vm->broker, IPC_UNLISTEN, &m, sizeof(m));
+	list_del(&vm->node);
+	free(vm->timeline);
+	free(vm);
+}
+
+void vm_listen(struct vm *vm)
+{
+	struct ipc_listen m = {.vm = vm->set.id};
+
+	strcpy(m.name, vm->set.name);
+	to_keeper(vm->broker, IPC_LISTEN, &m, sizeof(m));
+	vm->broker->listening_pending++;
+}
+
+/* One more fault; true when that makes it too many. */
+bool vm_fault(struct vm *vm, uint64_t now)
+{
+	const struct vgpud_config *c = &vm->broker->cfg;
+	unsigned limit = c->fault_limit < FAULTS_MAX ? (unsigned)c->fault_limit : FAULTS_MAX;
+
+	memmove(&vm->faults[1], &vm->faults[0], (FAULTS_MAX - 1) * sizeof(vm->faults[0]));
+	vm->faults[0] = now;
+	vm->fault_count++;
+	return !vm->quarantined && vm->faults[limit - 1] && now - vm->faults[limit - 1] <= c->fault_window_ns;
+}
+
+bool vm_take_token(struct vm *vm, uint64_t now)
+{
+	const struct vgpud_config *c = &vm->broker->cfg;
+
+	vm->tokens += (double)(now - vm->tokens_at) / 1e9 * (double)c->spawn_per_s;
+	vm->tokens_at = now;
+	if (vm->tokens > (double)c->spawn_burst)
+		vm->tokens = (double)c->spawn_burst;
+	if (vm->tokens < 1)
+		return false;
+	vm->tokens -= 1;
+	return true;
+}
+
+/* ns of device time that ended at now, spread backwards over the buckets it covers. */
+void vm_timeline_add(struct vm *vm, uint64_t now, uint64_t ns)
+{
+	uint64_t bucket = now / BUCKET_NS, in_bucket = now % BUCKET_NS;
+
+	if (!vm->timeline)
+		vm->timeline = calloc(TIMELINE_BUCKETS, sizeof(*vm->timeline));
+	if (!vm->timeline)
+		return;
+	if (!vm->timeline_first)
+		vm->timeline_first = vm->timeline_last = bucket;
+	for (uint64_t k = vm->timeline_last + 1; k <= bucket && k <= vm->timeline_last + TIMELINE_BUCKETS; k++)
+		vm->timeline[k % TIMELINE_BUCKETS] = 0;
+	if (bucket > vm->timeline_last)
+		vm->timeline_last = bucket;
+	while (ns && bucket >= vm->timeline_first && bucket + TIMELINE_BUCKETS > vm->timeline_last) {
+		uint64_t part = ns < in_bucket ? ns : in_bucket;
+
+		vm->timeline[bucket % TIMELINE_BUCKETS] += (uint32_t)(part / 1000);
+		ns -= part;
+		in_bucket = BUCKET_NS;
+		bucket--;
+	}
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vgpud/config.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "base/where.h"
+#include "wire/layout.h"
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEFAULT_FILE "/etc/openvgpu/vgpud.conf"
+#define NS_PER_S 1000000000ull
+/* systemd.io/UIDS-GIDS: 1879048192 to 2147483647 is left to the local machine. */
+#define UID_FIRST 1900000001ull
+#define UID_LAST 1900000999ull
+
+static const char *const landlock_choices[] = {"require", "accept-missing", NULL};
+static const char *const level_choices[] = {"error", "warning", "info", "debug", NULL};
+
+#define AT(field) offsetof(struct vgpud_config, field)
+#define TEXT(key, field) {key, CONF_TEXT, AT(field), sizeof(((struct vgpud_config *)0)->field), 0, 0, NULL}
+#define VALUE(key, kind, field, min, max) {key, kind, AT(field), 0, min, max, NULL}
+
+const struct conf_key config_keys[] = {
+	TEXT("run-dir", run_dir),
+	TEXT("state-dir", state_dir),
+	TEXT("user", user),
+	TEXT("group", group),
+	TEXT("qemu-user", qemu_user),
+	TEXT("driver", driver),
+	VALUE("device", CONF_NUMBER, device, 0, 255),
+	VALUE("executor-uids", CONF_RANGE, executor_uids, 1000, 4294967293u),
+	{"log-level", CONF_CHOICE, AT(log_level), 0, 0, 0, level_choices},
+	{"landlock", CONF_CHOICE, AT(landlock), 0, 0, 0, landlock_choices},
+	VALUE("bar-size", CONF_SIZE, bar_size, VGPU_BAR_MIN, VGPU_BAR_MAX),
+	VALUE("bar-budget", CONF_SIZE, bar_budget, 0, 1ull << 50),
+	VALUE("default-quota", CONF_SIZE, default_quota, 0, 1ull << 50),
+	VALUE("context-overhead", CONF_SIZE, context_overhead, 0, 1ull << 40),
+	VALUE("quantum", CONF_DURATION, quantum_ns, 100000, NS_PER_S),
+	VALUE("job-timeout", CONF_DURATION, job_timeout_ns, NS_PER_S / 10, 86400 * NS_PER_S),
+	VALUE("hard-timeout", CONF_DURATION, hard_timeout_ns, 0, 86400 * NS_PER_S),
+	VALUE("spawn-burst", CONF_NUMBER, spawn_burst, 1, 1000),
+	VALUE("spawn-rate", CONF_NUMBER, spawn_per_s, 1, 1000),
+	VALUE("executor-memory", CONF_SIZE, executor_memory, 0, 1ull << 50),
+	VALUE("fault-limit", CONF_NUMBER, fault_limit, 1, 1000),
+	VALUE("fault-window", CONF_DURATION, fault_window_ns, NS_PER_S, 86400 * NS_PER_S),
+	{NULL},
+};
+
+void config_defaults(struct vgpud_config *c)
+{
+	*c = (struct vgpud_config){
+		.run_dir = "/run/openvgpu",
+		.state_dir = "/var/lib/openvgpu",
+		.user = "openvgpu",
+		.group = "openvgpu",
+		.driver = "auto",
+		.executor_uids = {UID_FIRST, UID_LAST},
+		.log_level = LOG_L_INFO,
+		.landlock = LANDLOCK_REQUIRE,
+		.bar_size = VGPU_BAR_MIN,
+		.quantum_ns = 2000000,
+		.job_timeout_ns = 30 * NS_PER_S,
+		.spawn_burst = 4,
+		.spawn_per_s = 1,
+		.fault_limit = 5,
+		.fault_window_ns = 600 * NS_PER_S,
+		.broker_uid = -1u, .broker_gid = -1u, .control_gid = -1u, .qemu_uid = -1u, .qemu_gid = -1u,
+	};
+}
+
+struct vgpu_err *config_load(struct vgpud_config *c, const char *path, const char *const *options, unsigned n)
+{
+	cleanup_mem char *text = NULL;
+	struct vgpu_err *e;
+
+	if (path || !access(DEFAULT_FILE, F_OK)) {
+		if (!path)
+			path = DEFAULT_FILE;
+		e = conf_read(path, &text);
+		if (!e && text)
+			e = conf_parse(path, text, config_keys, c);
+		if (e)
+			return e;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		char where[32];
+
+		snprintf(where, sizeof(where), "option -o %u", i + 1);
+		e = conf_set(where, options[i], config_keys, c);
+		if (e)
+			return e;
+	}
+	if (c->run_dir[0] != '/' || c->state_dir[0] != '/')
+		return err_new("run-dir and state-dir must be absolute paths");
+	return NULL;
+}
+
+static struct vgpu_err *resolve_user(const char *key, const char *name, uint32_t *uid, uint32_t *gid)
+{
+	struct passwd *p = getpwnam(name);
+	uint64_t n;
+
+	if (p) {
+		*uid = p->pw_uid;
+		*gid = p->pw_gid;
+		return NULL;
+	}
+	if (!units_number(name, 0, 4294967293u, &n)) {
+		*uid = *gid = (uint32_t)n;
+		return NULL;
+	}
+	return err_new("%s: user \"%s\" does not exist: create it or name another", key, name);
+}
+
+static struct vgpu_err *resolve_ids(struct vgpud_config *c)
+{
+	struct group *g = getgrnam(c->group);
+	struct vgpu_err *e = NULL;
+	uint64_t n;
+
+	if (!strcmp(c->user, "openvgpu") && !getpwnam(c->user)) {
+		c->broker_uid = c->broker_gid = (uint32_t)c->executor_uids[0] - 1;
+		log_warning("user openvgpu does not exist: the broker runs as uid %u", c->broker_uid);
+	} else {
+		e = resolve_user("user", c->user, &c->broker_uid, &c->broker_gid);
+	}
+	if (!e && c->broker_uid == 0)
+		e = err_new("user: the broker may not be root");
+	if (!e && c->qemu_user[0])
+		e = resolve_user("qemu-user", c->qemu_user, &c->qemu_uid, &c->qemu_gid);
+	if (e)
+		return e;
+	if (g)
+		c->control_gid = g->gr_gid;
+	else if (!units_number(c->group, 0, 4294967293u, &n))
+		c->control_gid = (uint32_t)n;
+	else if (strcmp(c->group, "openvgpu"))
+		return err_new("group: group \"%s\" does not exist: create it or name another", c->group);
+	else
+		log_warning("group openvgpu does not exist: only root reaches the sockets");
+	if (c->broker_uid >= c->executor_uids[0] && c->broker_uid <= c->executor_uids[1])
+		return err_new("executor-uids: holds the broker's own uid %u", c->broker_uid);
+	return NULL;
+}
+
+/* $VGPU_DRIVER, else the key, else NVIDIA's where there is a device, else softcuda. */
+static struct vgpu_err *resolve_driver(struct vgpud_config *c)
+{
+	static const char *const nvidia[] = {"/usr/lib/x86_64-linux-gnu/libcuda.so.1", "/usr/lib64/libcuda.so.1",
+					     "/usr/lib/libcuda.so.1", NULL};
+	const char *env = getenv("VGPU_DRIVER");
+
+	if (env && *env) {
+		if (strlen(env) >= sizeof(c->driver))
+			return err_new("VGPU_DRIVER: longer than a path may be");
+		strcpy(c->driver, env);
+	}
+	if (!strcmp(c->driver, "auto")) {
+		for (int i = 0; !access("/dev/nvidiactl", F_OK) && nvidia[i]; i++)
+			if (!access(nvidia[i], R_OK)) {
+				strcpy(c->driver, nvidia[i]);
+				return NULL;
+			}
+		if (where_is(WHERE_SOFTCUDA, c->driver, sizeof(c->driver)))
+			return err_new("driver: no NVIDIA device, and softcuda's libcuda.so.1 is not installed "
+				       "beside vgpud");
+		log_info("no NVIDIA device: the device is softcuda, on the CPU");
+	}
+	if (access(c->driver, R_OK))
+		return err_sys(errno, "driver: %s", c->driver);
+	return NULL;
+}
+
+struct vgpu_err *config_resolve(struct vgpud_config *c)
+{
+	struct vgpu_err *e = NULL;
+
+	c->is_root = geteuid() == 0;
+	if (!c->bar_budget)
+		c->bar_budget = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2;
+	if (c->is_root)
+		e = resolve_ids(c);
+	return e ? e : resolve_driver(c);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vgpud's configuration, vgpud.conf(5). Read and checked once by the keeper; the broker gets this very
+ * struct in a sealed memfd, so what was checked is what is used.
+ */
+#ifndef VGPUD_CONFIG_H
+#define VGPUD_CONFIG_H
+#include <limits.h>
+#include <stdint.h>
+#include "base/conf.h"
+
+enum landlock_policy { LANDLOCK_REQUIRE, LANDLOCK_ACCEPT_MISSING };
+
+struct vgpud_config {
+	char run_dir[80]; /* a unix socket's path has room for 107 characters */
+	char state_dir[200];
+	char user[33], group[33], qemu_user[33];
+	char driver[PATH_MAX];
+	uint64_t executor_uids[2];
+	unsigned log_level, landlock;
+	uint64_t device;
+	uint64_t bar_size, bar_budget;	     /* bytes; budget 0 = half of the memory */
+	uint64_t default_quota;		     /* bytes; 0 = what is left */
+	uint64_t context_overhead;	     /* bytes of device memory per context */
+	uint64_t quantum_ns;
+	uint64_t job_timeout_ns, hard_timeout_ns; /* hard 0 = none */
+	uint64_t spawn_burst, spawn_per_s;
+	uint64_t executor_memory; /* RLIMIT_DATA of an executor, bytes; 0 = none */
+	uint64_t fault_limit, fault_window_ns;
+
+	/* Resolved by config_resolve(), not keys. */
+	uint32_t broker_uid, broker_gid; /* (uint32_t)-1: stay what we are */
+	uint32_t control_gid, qemu_uid, qemu_gid; /* -1: leave */
+	uint32_t is_root;
+};
+
+void config_defaults(struct vgpud_config *c);
+/* path NULL: the default file, which may be missing. options: "key=value" strings, n of them. */
+struct vgpu_err *config_load(struct vgpud_config *c, const char *path, const char *const *options, unsigned n);
+/* Users, groups, driver library: what the machine must have. */
+struct vgpu_err *config_resolve(struct vgpud_config *c);
+extern const struct conf_key config_keys[];
+#endif

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What keeper, broker and executors may say to each other: the only table.
+ *
+ * Keeper <-> broker: one socketpair, made anew for each broker. The keeper answers READY only after it has
+ * replayed every connection and executor it still holds (SYNC state), so that a restarted broker
+ * re-learns all of them. Broker <-> executor: one socketpair per executor, whose broker end the keeper
+ * also keeps, so that a broker's death is no event for the executor.
+ *
+ * Every payload is a fixed-size struct; text fields are NUL-terminated by the sender and again by the
+ * receiver.
+ */
+#ifndef VGPUD_IPC_H
+#define VGPUD_IPC_H
+#include "base/msg.h"
+#include "vgpud/transports/unix_proto.h"
+#include "wire/layout.h"
+
+enum ipc_role { IPC_KEEPER = 1, IPC_BROKER = 2, IPC_EXECUTOR = 4 };
+
+/* Bits of msg_chan.state at the receiver. */
+enum ipc_state {
+	IPC_S_START = 1, /* broker: before SYNCED; keeper: before READY; executor's peer: before its READY */
+	IPC_S_RUN = 2,
+	IPC_S_ADOPT = 4, /* broker, of an executor it inherited: everything before READY is dropped */
+};
+
+enum ipc_type {
+	/* keeper -> broker */
+	IPC_CONTROL = 1, /* fd: listening control socket */
+	IPC_CONN,	 /* a connection: without fds as accepted, with fds once made */
+	IPC_GONE,	 /* its peer closed it */
+	IPC_SPAWNED,	 /* fds: socket, lease page, kick eventfd */
+	IPC_EXITED,	 /* executor reaped; nothing of it runs any more */
+	IPC_LISTENING,	 /* result of LISTEN */
+	IPC_SYNCED,	 /* everything replayed */
+	/* broker -> keeper */
+	IPC_READY,
+	IPC_LISTEN,
+	IPC_UNLISTEN,
+	IPC_MAKE,     /* answered by CONN with fds */
+	IPC_HANDOVER, /* give the peer its memory, or a refusal */
+	IPC_CLOSE,
+	IPC_SPAWN, /* answered by SPAWNED or EXITED */
+	IPC_KILL,
+	/* executor -> broker */
+	IPC_X_DEVICE, /* probe only: what the device is */
+	IPC_X_READY,
+	IPC_X_END, /* last word before it exits by itself */
+	IPC_X_QUOTA, /* answered by RESULT */
+	IPC_X_EXTENTS, /* answered by RESULT */
+	IPC_X_UNSUPPORTED,
+	/* broker -> executor */
+	IPC_RESULT,
+	IPC_ADOPT, /* answered by X_READY, then by the unanswered request again */
+	IPC_STOP,
+	IPC_TYPES
+};
+
+enum ipc_transport { IPC_IVSHMEM = 0, IPC_UNIX = 1 };
+
+#define IPC_NAME_LEN 64
+#define IPC_TEXT_LEN 256
+#define IPC_VECTORS_MAX VGPU_VECTORS
+#define IPC_NO_CONN 0u
+
+struct ipc_conn {
+	uint32_t conn, vm; /* vm 0: named in hello */
+	uint32_t transport, uid;
+	uint32_t vectors, gone;
+	uint64_t bar_size;
+	struct vgpu_unix_hello hello; /* unix: as received, unchecked; hello_len bytes */
+	uint32_t hello_len, pad;
+};
+
+struct ipc_id {
+	uint32_t id;
+};
+
+struct ipc_spawned {
+	uint32_t exec, conn, channel, generation;
+	int32_t pid;
+};
+
+struct ipc_exited {
+	uint32_t exec;
+	int32_t status; /* as waitpid gives it; -1: could not be started, see text */
+	char text[IPC_TEXT_LEN];
+};
+
+struct ipc_listen {
+	uint32_t vm;
+	char name[IPC_NAME_LEN];
+};
+
+struct ipc_listening {
+	uint32_t vm;
+	int32_t rc; /* 0 or -errno */
+};
+
+struct ipc_ready {
+	uint32_t ok;
+	char text[IPC_TEXT_LEN]; /* !ok: why vgpud cannot start */
+};
+
+struct ipc_make {
+	uint32_t conn, vectors;
+	uint64_t bar_size;
+};
+
+struct ipc_handover {
+	uint32_t conn, status; /* enum vgpu_unix_status; anything but OK closes an ivshmem peer */
+	char text[128];
+};
+
+struct ipc_spawn {
+	uint32_t exec, conn; /* IPC_NO_CONN: a probe */
+	uint32_t channel, generation;
+};
+
+struct ipc_x_device {
+	struct vgpu_device_info info;
+};
+
+struct ipc_x_ready {
+	uint64_t quota_used; /* bytes this executor has been granted */
+};
+
+struct ipc_x_end {
+	uint32_t error; /* enum vgpu_error */
+	char text[IPC_TEXT_LEN];
+};
+
+struct ipc_x_quota {
+	int64_t bytes; /* > 0 take, < 0 give back */
+};
+
+struct ipc_x_extents {
+	uint32_t first, count;
+};
+
+struct ipc_result {
+	int32_t rc;
+};
+
+extern const struct msg_table ipc_table;
+
+/* Descriptor numbers an executor starts with; nothing else is open. */
+enum ipc_exec_fd {
+	IPC_FD_SOCK = 3,
+	IPC_FD_LEASE,
+	IPC_FD_KICK,   /* eventfd: look at my lease page */
+	IPC_FD_DRIVER, /* the driver library, opened by the keeper */
+	IPC_FD_BAR,    /* from here on: not for a probe */
+	IPC_FD_BELL,
+	IPC_FD_IRQ,
+	IPC_FD_END
+};
+/* Descriptor numbers of a broker. */
+enum ipc_broker_fd { IPC_BFD_SOCK = 3, IPC_BFD_CONFIG = 4 };
+#endif

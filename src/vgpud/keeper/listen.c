@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vgpud/keeper/keeper.h"
+#include "base/log.h"
+#include "vgpud/transports/transport.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG 64
+
+/* A socket file nobody listens on is left over from a vgpud that was killed: the run directory's lock is
+ * ours, so it may go. Anything else in the way is somebody's. */
+static struct vgpu_err *clear_stale(const char *path, int type)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	cleanup_fd int fd = -1;
+	struct stat st;
+
+	if (lstat(path, &st))
+		return errno == ENOENT ? NULL : err_sys(errno, "%s", path);
+	if (!S_ISSOCK(st.st_mode))
+		return err_new("%s: exists and is not a socket: move it away", path);
+	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	strcpy(a.sun_path, path);
+	if (fd >= 0 && (!connect(fd, (struct sockaddr *)&a, sizeof(a)) || errno != ECONNREFUSED))
+		return err_new("%s: another program listens there: stop it or choose another run-dir", path);
+	log_info("%s: stale socket removed", path);
+	return unlink(path) ? err_sys(errno, "%s", path) : NULL;
+}
+
+struct vgpu_err *listen_socket(const char *path, int type, mode_t mode, uint32_t uid, uint32_t gid, int *out)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	cleanup_fd int fd = -1;
+	struct vgpu_err *e;
+
+	if (strlen(path) >= sizeof(a.sun_path))
+		return err_new("%s: longer than a socket's path may be (%zu)", path, sizeof(a.sun_path) - 1);
+	e = clear_stale(path, type);
+	if (e)
+		return e;
+	strcpy(a.sun_path, path);
+	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	/* fchmod() before bind() makes the file appear with its mode; the umask only narrows it. */
+	if (fd < 0 || fchmod(fd, mode) || bind(fd, (struct sockaddr *)&a, sizeof(a)))
+		return err_sys(errno, "%s", path);
+	if ((uid != -1u || gid != -1u) && lchown(path, uid, gid)) {
+		e = err_sys(errno, "%s: changing its owner to %u:%u", path, uid, gid);
+		unlink(path);
+		return e;
+	}
+	if (chmod(path, mode) || listen(fd, BACKLOG)) {
+		e = err_sys(errno, "%s", path);
+		unlink(path);
+		return e;
+	}
+	*out = fd;
+	fd = -1;
+	return NULL;
+}
+
+struct conn *conn_find(struct keeper *k, uint32_t id)
+{
+	list_for_each(n, &k->conns) {
+		struct conn *c = list_entry(n, struct conn, node);
+
+		if (c->id == id)
+			return c;
+	}
+	return NULL;
+}
+
+/* What the broker knows of a connection; repeated to each new broker. */
+void conn_announce(struct conn *c)
+{
+	struct ipc_conn m = {.conn = c->id, .vm = c->vm, .transport = c->transport, .uid = c->uid,
+			     .vectors = c->vectors, .gone = c->gone, .bar_size = c->bar_size,
+			     .hello = c->hello, .hello_len = c->hello_len};
+	int fds[1 + 2 * IPC_VECTORS_MAX];
+	unsigned n = 0;
+
+	if (c->made) {
+		fds[n++] = c->memfd;
+		for (unsigned i = 0; i < c->vectors; i++)
+			fds[n++] = c->bells[i];
+		for (unsigned i = 0; i < c->vectors; i++)
+			fds[n++] = c->irqs[i];
+	}
+	link_send(c->keeper, IPC_CONN, &m, sizeof(m), fds, n);
+}
+
+void conn_close(struct conn *c)
+{
+	loop_del(&c->keeper->loop, &c->io);
+	if (c->io.fd >= 0)
+		close(c->io.fd);
+	if (c->made) {
+		close(c->memfd);
+		for (unsigned i = 0; i < c->vectors; i++) {
+			close(c->bells[i]);
+			close(c->irqs[i]);
+		}
+	}
+	list_del(&c->node);
+	free(c);
+}
+
+static void conn_gone(struct conn *c)
+{
+	struct ipc_id m = {c->id};
+
+	loop_del(&c->keeper->loop, &c->io);
+	close(c->io.fd);
+	c->io.fd = -1;
+	c->gone = true;
+	if (c->greeted)
+		link_send(c->keeper, IPC_GONE, &m, sizeof(m), NULL, 0);
+	else
+		conn_close(c);
+}
+
+/* The only byte ever read from a peer: a unix client's hello, forwarded as it is. */
+static void conn_hello(struct conn *c)
+{
+	ssize_t n = recv(c->io.fd, &c->hello, sizeof(c->hello), MSG_DONTWAIT | MSG_TRUNC);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		conn_gone(c);
+		return;
+	}
+	c->hello_len = (uint32_t)n;
+	c->greeted = true;
+	/* From now on only the end of the connection is of interest. */
+	loop_mod(&c->keeper->loop, &c->io, EPOLLRDHUP);
+	conn_announce(c);
+}
+
+static void conn_event(struct loop_io *io, uint32_t events)
+{
+	struct conn *c = io->arg;
+
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		conn_gone(c);
+	else if (!c->greeted && (events & EPOLLIN))
+		conn_hello(c);
+}
+
+static void conn_accepted(struct listener *l, int fd)
+{
+	struct keeper *k = l->keeper;
+	struct conn *c = calloc(1, sizeof(*c));
+	struct ucred peer = {.uid = -1u};
+	socklen_t len = sizeof(peer);
+	bool greet = l->vm == 0;
+
+	if (!c || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ||
+	    loop_add(&k->loop, &c->io, fd, greet ? EPOLLIN | EPOLLRDHUP : EPOLLRDHUP, conn_event, c)) {
+		log_error("%s: connection dropped: %m", l->path);
+		free(c);
+		close(fd);
+		return;
+	}
+	c->keeper = k;
+	c->id = ++k->next_conn;
+	c->vm = l->vm;
+	c->transport = l->vm ? IPC_IVSHMEM : IPC_UNIX;
+	c->uid = peer.uid;
+	c->memfd = -1;
+	list_add_tail(&k->conns, &c->node);
+	if (!greet) {
+		c->greeted = true;
+		conn_announce(c);
+	}
+}
+
+static void listener_event(struct loop_io *io, uint32_t events)
+{
+	int fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd >= 0)
+		conn_accepted(io->arg, fd);
+	else if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
+		log_error("accept: %m");
+}
+
+static struct vgpu_err *listener_add(struct keeper *k, uint32_t vm, const char *path, int type, mode_t mode,
+				     uint32_t uid, uint32_t gid)
+{
+	struct listener *l = calloc(1, sizeof(*l));
+	struct vgpu_err *e;
+	int fd = -1, rc;
+
+	if (!l)
+		return err_sys(ENOMEM, "%s", path);
+	e = listen_socket(path, type, mode, uid, gid, &fd);
+	if (e) {
+		free(l);
+		return e;
+	}
+	rc = loop_add(&k->loop, &l->io, fd, EPOLLIN, listener_event, l);
+	if (rc) {
+		close(fd);
+		free(l);
+		return err_sys(-rc, "%s", path);
+	}
+	l->keeper = k;
+	l->vm = vm;
+	snprintf(l->path, sizeof(l->path), "%s", path);
+	list_add_tail(&k->listeners, &l->node);
+	if (!vm)
+		k->guest = l;
+	return NULL;
+}
+
+/* A name becomes a file's name here, so the keeper itself holds it to [A-Za-z0-9._-]. */
+static bool name_is_plain(const char *s)
+{
+	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+
+	return n > 0 && !s[n] && s[0] != '.' && s[0] != '-';
+}
+
+int listener_open(struct keeper *k, uint32_t vm, const char *name)
+{
+	cleanup_err struct vgpu_err *e = NULL;
+	char path[300];
+
+	list_for_each(n, &k->listeners)
+		if (list_entry(n, struct listener, node)->vm == vm)
+			return 0; /* a restarted broker asks again for what is there */
+	if (!vm || !name_is_plain(name))
+		return -EINVAL;
+	snprintf(path, sizeof(path), "%s/vm/%s.sock", k->cfg->run_dir, name);
+	e = listener_add(k, vm, path, SOCK_STREAM, 0600, k->cfg->qemu_uid, k->cfg->qemu_gid);
+	if (e)
+		log_error("%s", e->text);
+	return e ? -EADDRINUSE : 0;
+}
+
+struct vgpu_err *listener_open_guest(struct keeper *k)
+{
+	char path[100];
+
+	snprintf(path, sizeof(path), "%s/guest.sock", k->cfg->run_dir);
+	return listener_add(k, 0, path, SOCK_SEQPACKET, 0660, -1u, k->cfg->control_gid);
+}
+
+void listener_close(struct listener *l)
+{
+	loop_del(&l->keeper->loop, &l->io);
+	close(l->io.fd);
+	unlink(l->path);
+	list_del(&l->node);
+	free(l);
+}
+
+static int make_memfd(uint64_t size)
+{
+	int fd = memfd_create("vgpu-bar", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	/* Sealed, or a broken-out QEMU could truncate it under the executor and the broker. */
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)size) ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		int rc = -errno;
+
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+int conn_make(struct conn *c, uint64_t bar_size, unsigned vectors)
+{
+	unsigned n = 0;
+	int memfd;
+
+	if (c->made || vectors < VGPU_UNIX_VECTORS || vectors > IPC_VECTORS_MAX || bar_size < VGPU_BAR_MIN ||
+	    bar_size > VGPU_BAR_MAX)
+		return -EINVAL;
+	memfd = make_memfd(bar_size);
+	if (memfd < 0)
+		return memfd;
+	for (; n < vectors; n++) {
+		c->bells[n] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		c->irqs[n] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (c->bells[n] < 0 || c->irqs[n] < 0)
+			break;
+	}
+	if (n < vectors) {
+		int rc = -errno;
+
+		for (unsigned i = 0; i <= n; i++) {
+			fd_closep(&c->bells[i]);
+			fd_closep(&c->irqs[i]);
+		}
+		close(memfd);
+		return rc;
+	}
+	c->memfd = memfd;
+	c->vectors = vectors;
+	c->bar_size = bar_size;
+	c->made = true;
+	return 0;
+}
+
+void conn_handover(struct conn *c, uint32_t status, const char *text)
+{
+	struct transport_memory mem = {c->memfd, c->bar_size, c->vectors, c->bells, c->irqs};
+	bool give = status == VGPU_UNIX_OK && c->made;
+	int rc = 0;
+
+	if (c->gone)
+		return;
+	if (c->transport == IPC_UNIX)
+		rc = unix_handover(c->io.fd, give ? &mem : NULL, status, text);
+	else if (give)
+		rc = ivshmem_handover(c->io.fd, &mem);
+	if (rc)
+		log_warning("connection %u: handing over its memory: %s", c->id, strerror(-rc));
+	if (rc || !give)
+		conn_gone(c);
+}

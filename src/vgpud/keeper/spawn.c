@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vgpud/keeper/keeper.h"
+#include "base/log.h"
+#include "executor/lease_page.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define EXEC_NAMESPACES (CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
+
+extern char **environ;
+
+/* Like fork(), with namespaces and a pidfd. The keeper has one thread, so the child may use libc. */
+static pid_t fork_into(uint64_t flags, int *pidfd)
+{
+	struct clone_args a = {.flags = flags | CLONE_PIDFD, .pidfd = (uintptr_t)pidfd, .exit_signal = SIGCHLD};
+	long pid = syscall(SYS_clone3, &a, sizeof(a));
+
+	return pid < 0 ? -errno : (pid_t)pid;
+}
+
+/* Root: namespaces directly. Otherwise through a user namespace; where that is forbidden, none at all, and
+ * the executor says so. *kind: what it got. */
+static pid_t fork_executor(bool root, int *pidfd, const char **kind)
+{
+	pid_t pid;
+
+	*kind = root ? "root" : "user";
+	pid = fork_into(EXEC_NAMESPACES | (root ? 0 : CLONE_NEWUSER), pidfd);
+	if (pid != -EPERM && pid != -ENOSPC && pid != -EINVAL)
+		return pid;
+	*kind = "none";
+	return fork_into(0, pidfd);
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		log_warning("%s: %m", path);
+	if (fd >= 0)
+		close(fd);
+}
+
+static void map_own_user(uid_t uid, gid_t gid)
+{
+	char line[64];
+
+	write_file("/proc/self/setgroups", "deny");
+	snprintf(line, sizeof(line), "%u %u 1", uid, uid);
+	write_file("/proc/self/uid_map", line);
+	snprintf(line, sizeof(line), "%u %u 1", gid, gid);
+	write_file("/proc/self/gid_map", line);
+}
+
+/* fds[i] becomes descriptor first + i; everything above ends. */
+static void arrange_fds(int first, const int *fds, int n)
+{
+	int high[16];
+
+	for (int i = 0; i < n; i++)
+		high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, first + n);
+	for (int i = 0; i < n; i++)
+		dup2(high[i], first + i);
+	syscall(SYS_close_range, first + n, ~0u, 0);
+}
+
+/* A child sees only variables that steer the driver library or a sanitizer. */
+static void trim_environment(void)
+{
+	static const char *const keep[] = {"SOFTCUDA_", "CUDA_", "ASAN_OPTIONS=", "UBSAN_OPTIONS=",
+					   "LSAN_OPTIONS=", "JOURNAL_STREAM=", NULL};
+	char *kept[64];
+	int n = 0;
+
+	for (char **e = environ; *e && n < 63; e++)
+		for (int i = 0; keep[i]; i++)
+			if (!strncmp(*e, keep[i], strlen(keep[i])))
+				kept[n++] = *e;
+	clearenv();
+	for (int i = 0; i < n; i++)
+		putenv(kept[i]);
+}
+
+struct exec_start {
+	const struct vgpud_config *cfg;
+	const char *path, *kind;
+	uint32_t uid, channel;
+	uint64_t bar_size; /* 0: a probe */
+	int fds[IPC_FD_END - IPC_FD_SOCK];
+	int n_fds;
+};
+
+static void __attribute__((noreturn)) run_executor(const struct exec_start *s)
+{
+	char uid[16], channel[16], device[16], bar[32], memory[32];
+	const char *argv[] = {"vgpu-executor", "--namespaces", s->kind, "--uid", uid, "--channel", channel,
+			      "--device", device, "--bar-size", bar, "--memory", memory, "--landlock",
+			      s->cfg->landlock == LANDLOCK_REQUIRE ? "require" : "accept-missing",
+			      "--driver", s->cfg->driver, "--log-level", log_level_name(s->cfg->log_level), NULL};
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (!strcmp(s->kind, "user"))
+		map_own_user((uid_t)s->uid, getegid());
+	snprintf(uid, sizeof(uid), "%u", s->uid);
+	snprintf(channel, sizeof(channel), "%u", s->channel);
+	snprintf(device, sizeof(device), "%u", (unsigned)s->cfg->device);
+	snprintf(bar, sizeof(bar), "%llu", (unsigned long long)s->bar_size);
+	snprintf(memory, sizeof(memory), "%llu", (unsigned long long)s->cfg->executor_memory);
+	trim_environment();
+	arrange_fds(IPC_FD_SOCK, s->fds, s->n_fds);
+	execv(s->path, (char *const *)argv);
+	_exit(127);
+}
+
+static void child_free(struct child *c)
+{
+	loop_del(&c->keeper->loop, &c->io);
+	fd_closep(&c->io.fd);
+	fd_closep(&c->broker_sock);
+	fd_closep(&c->lease_fd);
+	fd_closep(&c->kick_fd);
+	if (c->node.next)
+		list_del(&c->node);
+	free(c);
+}
+
+static void child_exited(struct loop_io *io, uint32_t events)
+{
+	struct child *c = io->arg;
+	struct ipc_exited m = {.exec = c->id};
+	int status = 0;
+
+	if (waitpid(c->pid, &status, WNOHANG) != c->pid)
+		return;
+	m.status = status;
+	link_send(c->keeper, IPC_EXITED, &m, sizeof(m), NULL, 0);
+	child_free(c);
+}
+
+/* Every living executor has its own uid out of the configured range. */
+static int free_uid_slot(struct keeper *k, uint32_t *slot)
+{
+	uint32_t count = (uint32_t)(k->cfg->executor_uids[1] - k->cfg->executor_uids[0]) + 1;
+
+	for (uint32_t s = 0; s < count; s++) {
+		bool taken = false;
+
+		list_for_each(n, &k->children)
+			taken |= list_entry(n, struct child, node)->uid_slot == s;
+		if (!taken) {
+			*slot = s;
+			return 0;
+		}
+	}
+	return -EUSERS;
+}
+
+static int child_fds(struct child *c, int *exec_sock)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	c->broker_sock = pair[0];
+	*exec_sock = pair[1];
+	c->lease_fd = memfd_create("vgpu-lease", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	c->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (c->lease_fd < 0 || c->kick_fd < 0 || ftruncate(c->lease_fd, LEASE_PAGE_SIZE) ||
+	    fcntl(c->lease_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return -errno;
+	return 0;
+}
+
+static int child_start(struct keeper *k, struct child *c, struct conn *conn, int exec_sock, const char **what)
+{
+	cleanup_fd int driver = open(k->cfg->driver, O_RDONLY | O_CLOEXEC);
+	struct exec_start s = {.cfg = k->cfg, .path = k->executor_path, .channel = c->channel,
+			       .fds = {exec_sock, c->lease_fd, c->kick_fd, driver}, .n_fds = 4};
+	int pidfd = -1;
+	pid_t pid;
+
+	*what = "driver library";
+	if (driver < 0)
+		return -errno;
+	s.uid = k->cfg->is_root ? (uint32_t)k->cfg->executor_uids[0] + c->uid_slot : geteuid();
+	if (conn) {
+		s.bar_size = conn->bar_size;
+		s.fds[s.n_fds++] = conn->memfd;
+		s.fds[s.n_fds++] = conn->bells[VGPU_VECTOR_CHANNEL(c->channel)];
+		s.fds[s.n_fds++] = conn->irqs[VGPU_VECTOR_CHANNEL(c->channel)];
+	}
+	*what = "clone";
+	pid = fork_executor(k->cfg->is_root, &pidfd, &s.kind);
+	if (pid == 0)
+		run_executor(&s);
+	if (pid < 0)
+		return pid;
+	c->pid = pid;
+	return loop_add(&k->loop, &c->io, pidfd, EPOLLIN, child_exited, c);
+}
+
+void child_announce(struct child *c)
+{
+	struct ipc_spawned m = {c->id, c->conn, c->channel, c->generation, c->pid};
+	int fds[3] = {c->broker_sock, c->lease_fd, c->kick_fd};
+
+	link_send(c->keeper, IPC_SPAWNED, &m, sizeof(m), fds, 3);
+}
+
+int child_spawn(struct keeper *k, const struct ipc_spawn *s, char *why, size_t why_len)
+{
+	struct conn *conn = s->conn == IPC_NO_CONN ? NULL : conn_find(k, s->conn);
+	cleanup_fd int exec_sock = -1;
+	const char *what = "arguments";
+	struct child *c;
+	int rc = -EINVAL;
+
+	if (s->conn != IPC_NO_CONN &&
+	    (!conn || !conn->made || s->channel >= VGPU_CHANNELS_MAX || VGPU_VECTOR_CHANNEL(s->channel) >= conn->vectors))
+		goto refuse;
+	what = "memory";
+	c = calloc(1, sizeof(*c));
+	rc = -ENOMEM;
+	if (!c)
+		goto refuse;
+	*c = (struct child){.keeper = k, .id = s->exec, .conn = s->conn, .channel = s->channel,
+			    .generation = s->generation, .broker_sock = -1, .lease_fd = -1, .kick_fd = -1,
+			    .io.fd = -1};
+	what = "executor-uids";
+	rc = free_uid_slot(k, &c->uid_slot);
+	if (!rc) {
+		what = "descriptors";
+		rc = child_fds(c, &exec_sock);
+	}
+	if (!rc)
+		rc = child_start(k, c, conn, exec_sock, &what);
+	if (!rc) {
+		list_add_tail(&k->children, &c->node);
+		child_announce(c);
+		return 0;
+	}
+	child_free(c);
+refuse:
+	snprintf(why, why_len, "executor not started: %s: %s", what, strerror(-rc));
+	return rc;
+}
+
+void child_kill(struct keeper *k, uint32_t id)
+{
+	list_for_each(n, &k->children) {
+		struct child *c = list_entry(n, struct child, node);
+
+		/* Not reaped yet, so the pid is still ours. */
+		if (c->id == id)
+			kill(c->pid, SIGKILL);
+	}
+}
+
+void children_end(struct keeper *k)
+{
+	list_for_each(n, &k->children) {
+		struct child *c = list_entry(n, struct child, node);
+
+		kill(c->pid, SIGKILL);
+		waitpid(c->pid, NULL, 0);
+		child_free(c);
+	}
+}
+
+int broker_spawn(struct keeper *k, int sock)
+{
+	int fds[2] = {sock, k->config_fd}, pidfd = -1;
+	const char *argv[] = {"vgpu-broker", NULL};
+	pid_t pid = fork_into(0, &pidfd);
+
+	if (pid == 0) {
+		arrange_fds(IPC_BFD_SOCK, fds, 2);
+		execv(k->broker_path, (char *const *)argv);
+		_exit(127);
+	}
+	if (pid < 0)
+		return pid;
+	k->broker_pid = pid;
+	return pidfd;
+}
