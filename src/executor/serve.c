@@ -13,6 +13,7 @@
 #include "wire/ops_dec.h"
 
 #define BATCH 64u	 /* work entries between two looks at the control ring */
+#define BIG_COPY (512u << 10) /* bytes copied since the last mark */
 #define SERVING (-1)	 /* x->broken while all is well; anything else ends serving */
 #define PARKED_MAX VGPU_CH_CPL_ENTRIES
 
@@ -120,7 +121,8 @@ static void send_reply(struct exec *x, struct call *c)
 	if (!c->reply)
 		return;
 	memcpy(where, c->body + at, sizeof(where));
-	memcpy((char *)x->channel + where[0], c->reply, c->reply_len < where[1] ? c->reply_len : where[1]);
+	if (where[1])
+		memcpy((char *)x->channel + where[0], c->reply, c->reply_len < where[1] ? c->reply_len : where[1]);
 	free(c->reply);
 	c->reply = NULL;
 }
@@ -132,8 +134,8 @@ static bool reply_ok(const struct call *c)
 	uint32_t where[2];
 
 	memcpy(where, c->body + c->op->in_size - sizeof(where), sizeof(where));
-	return where[1] <= c->op->reply_max && where[0] >= VGPU_CH_PARAM_OFF &&
-	       where[0] <= VGPU_CH_BOUNCE_OFF && where[1] <= VGPU_CH_BOUNCE_OFF - where[0];
+	return !where[1] || (where[1] <= c->op->reply_max && where[0] >= VGPU_CH_PARAM_OFF &&
+	       where[0] <= VGPU_CH_BOUNCE_OFF && where[1] <= VGPU_CH_BOUNCE_OFF - where[0]);
 }
 
 /* Copies body and payload. `room` takes the payload; false = the protocol is broken. */
@@ -374,8 +376,8 @@ static bool serve_work(struct exec *x)
 		issue(x, &c);
 		n++;
 		x->work_tail++;
-		if (c.e.flags & VGPU_E_REPLY || x->marks.open.calls)
-			marks_close(x);
+		if (x->marks.open.calls || x->charged_bytes > BIG_COPY)
+			marks_close(x); /* somebody waits for it, or for its staging memory */
 		vgpu_store64(&x->host->work_tail, x->work_tail);
 	}
 	if (n) {

@@ -149,10 +149,11 @@ static inline void vgpu_bytes_mark(struct vgpu_bytes *b, uint64_t index)
 	b->end[index & (VGPU_CH_WORK_ENTRIES - 1)] = b->head;
 }
 
-/* Every entry below `done` is through; valid while done > head of the index ring - its entries. */
-static inline void vgpu_bytes_free(struct vgpu_bytes *b, uint64_t done)
+/* Every entry below `done` of those below `head` is through. With a whole ring of entries between the
+ * two, end[] of the last finished one is overwritten already: then nothing is freed yet. */
+static inline void vgpu_bytes_free(struct vgpu_bytes *b, uint64_t done, uint64_t head)
 {
-	if (done)
+	if (done && head - done < VGPU_CH_WORK_ENTRIES)
 		b->tail = b->end[(done - 1) & (VGPU_CH_WORK_ENTRIES - 1)];
 }
 #endif

@@ -34,7 +34,7 @@ static void *producer(void *channel)
 		uint32_t len = 16 + (i * 2654435761u >> 20) % 300;
 		int64_t at;
 
-		vgpu_bytes_free(bytes, tail);
+		vgpu_bytes_free(bytes, tail, i);
 		at = i - tail < VGPU_CH_WORK_ENTRIES ? vgpu_bytes_take(bytes, len) : -1;
 		if (at < 0) {
 			sched_yield();
@@ -88,14 +88,31 @@ static void bytes_never_wrap_nor_overlap(void **state)
 	assert_int_equal(vgpu_bytes_take(b, 1000), 0);
 	vgpu_bytes_mark(b, 0);
 	assert_int_equal(vgpu_bytes_take(b, 64), -1);
-	vgpu_bytes_free(b, 1);
+	vgpu_bytes_free(b, 1, 1);
 	assert_int_equal(vgpu_bytes_take(b, 600), 0);
 	vgpu_bytes_mark(b, 1);
 	assert_int_equal(vgpu_bytes_take(b, 500), -1); /* would wrap, and 640 of 1024 are taken */
 	assert_int_equal(vgpu_bytes_take(b, 300), 640);
 	vgpu_bytes_mark(b, 2);
-	vgpu_bytes_free(b, 2);
+	vgpu_bytes_free(b, 2, 3);
 	assert_int_equal(vgpu_bytes_take(b, 500), 0); /* skips the last 64 */
+	free(b);
+}
+
+static void a_full_ring_frees_nothing_early(void **state)
+{
+	struct vgpu_bytes *b = calloc(1, sizeof(*b));
+	uint64_t head = 0;
+
+	b->size = 1u << 20;
+	for (; head < VGPU_CH_WORK_ENTRIES + 1; head++) {
+		assert_true(vgpu_bytes_take(b, 64) >= 0);
+		vgpu_bytes_mark(b, head);
+	}
+	vgpu_bytes_free(b, 1, head); /* entry 0's end is overwritten by entry 1024's */
+	assert_int_equal(b->tail, 0);
+	vgpu_bytes_free(b, 2, head);
+	assert_int_equal(b->tail, 128);
 	free(b);
 }
 
@@ -117,6 +134,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(two_threads),
 		cmocka_unit_test(bytes_never_wrap_nor_overlap),
+		cmocka_unit_test(a_full_ring_frees_nothing_early),
 		cmocka_unit_test(spin_adapts_within_bounds),
 	};
 

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside the guest's libcuda.so.1: the process's one client, its objects and contexts.
+ *
+ * Handles given to the program are no pointers: kind, generation and slot number in 47 bits, so that
+ * any garbage is told from a live object. Objects are type-stable: a dead one's memory stays.
+ */
+#ifndef VGPU_GUEST_GUEST_H
+#define VGPU_GUEST_GUEST_H
+#ifndef CUDA_EXACT_NAMES
+#define CUDA_EXACT_NAMES
+#endif
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "cuda/cuda.h"
+#include "guest/client.h"
+#include "wire/func_meta.h"
+#include "wire/ops.h"
+#include "wire/ranges.h"
+
+enum gkind { G_CTX = 1, G_MODULE, G_FUNC, G_LIBRARY, G_KERNEL, G_STREAM, G_EVENT, G_ARRAY, G_KINDS };
+
+struct gobj {
+	_Atomic uintptr_t self; /* the handle, 0 when dead */
+	uint32_t generation;
+	enum gkind kind;
+	uint32_t wire;	   /* the executor's handle */
+	struct gobj *ctx;  /* the context it belongs to */
+	struct gobj *next; /* functions of a module, kernels of a library; free slots */
+	union {
+		struct {
+			unsigned int flags, api_version, refs; /* refs: of the primary one */
+			bool primary;
+			unsigned long long id;
+			CUfunc_cache cache;
+			CUsharedconfig shared_config;
+		} c;
+		struct {
+			struct gobj *functions;
+		} module;
+		struct {
+			struct gobj *module, *kernel;
+			char *name;
+			struct vgpu_func_meta *meta; /* with its parameters behind it */
+			const struct vgpu_param *param;
+			uint32_t static_shared, max_threads;
+		} func;
+		struct {
+			void *image;
+			size_t len;
+			struct gobj *kernels;
+			struct gobj *modules; /* one per context that used it, linked by next */
+		} library;
+		struct {
+			struct gobj *library;
+			char *name;
+		} kernel;
+		struct {
+			unsigned int flags;
+			int priority;
+			_Atomic uint64_t last; /* work index of its last entry */
+			unsigned long long id;
+		} stream;
+		struct {
+			unsigned int flags;
+			_Atomic uint64_t index; /* of the last record; 0 = never */
+		} event;
+		struct {
+			CUDA_ARRAY3D_DESCRIPTOR desc;
+			bool three_d;
+		} array;
+	};
+};
+
+/* objects.c */
+struct gobj *g_new(enum gkind kind, struct gobj *ctx, uint32_t wire); /* NULL: out of memory */
+struct gobj *g_get(enum gkind kind, const void *handle);	      /* NULL: not a live object */
+void g_drop(struct gobj *o);
+void g_drop_ctx(struct gobj *ctx); /* every object of that context */
+static inline void *g_handle(struct gobj *o)
+{
+	return (void *)atomic_load_explicit(&o->self, memory_order_relaxed);
+}
+
+/* init.c */
+extern struct vgpu_client *guest_client; /* NULL until the first context */
+extern struct vgpu_device_info guest_device;
+int guest_ready(void);	/* 0, or CUDA_ERROR_NOT_INITIALIZED */
+int guest_start(void);	/* starts the executor once */
+void guest_say(const char *text); /* one line on stderr */
+
+/* ctx.c */
+struct gobj *ctx_current(void);
+/* 0 with the current context, or the error every call that needs one returns. */
+int ctx_enter(struct gobj **ctx);
+int ctx_push(struct gobj *ctx);
+struct gobj *ctx_pop(void);
+struct gobj *ctx_primary(void); /* NULL unless retained */
+
+/* stream.c */
+struct stream_ref {
+	struct gobj *ctx, *stream; /* stream NULL: legacy default */
+	uint32_t wire;
+};
+int stream_resolve(CUstream h, struct gobj *ctx, struct stream_ref *out);
+static inline void stream_touch(struct stream_ref *r, uint64_t index)
+{
+	if (r->stream)
+		atomic_store_explicit(&r->stream->stream.last, index, memory_order_relaxed);
+}
+
+/* mem.c: what the program may point at */
+enum gmem_kind { GM_DEVICE, GM_GLOBAL, GM_HOST, GM_MANAGED, GM_STAGED /* registered, but copied through bounce */ };
+struct gmem {
+	uint64_t base, size;
+	enum gmem_kind kind;
+	uint32_t flags; /* host: of the allocation */
+	struct gobj *ctx;
+	void *data;
+};
+bool gmem_find(uint64_t at, struct gmem *out);
+int gmem_add(const struct gmem *m);
+bool gmem_remove(uint64_t base, struct gmem *out);
+void gmem_drop_ctx(struct gobj *ctx);
+
+/* module.c, library.c */
+int module_load(struct gobj *ctx, const void *image, size_t len, unsigned nopts, CUjit_option *opts, void **vals,
+		struct gobj **out);
+int module_unload(struct gobj *m);
+int module_function(struct gobj *module, const char *name, struct gobj **out);
+int image_length(const void *image, const void **start, size_t *len);
+int kernel_function(struct gobj *kernel, struct gobj *ctx, struct gobj **out);
+/* A CUfunction, or a CUkernel in its place: the function in `ctx`. */
+int func_resolve(CUfunction h, struct gobj *ctx, struct gobj **out);
+
+static inline bool gmem_is_host(enum gmem_kind k)
+{
+	return k == GM_HOST || k == GM_MANAGED;
+}
+#endif
