@@ -19,13 +19,15 @@ def skip(reason):
     sys.exit(SKIP)
 
 
-def arguments(doc):
+def arguments(doc, stage=False):
     ap = argparse.ArgumentParser(description=doc.splitlines()[0])
     ap.add_argument('--build', required=True, help='build directory')
     ap.add_argument('--agent', required=True)
     ap.add_argument('--ko', default='')
     ap.add_argument('--program', action='append', default=[], help='into the guest, /opt/vgpu/bin')
     ap.add_argument('--only', help='run only the group of cases of this name')
+    if stage:
+        ap.add_argument('--stage', required=True, help='installed tree ("make stage")')
     a = ap.parse_args()
     if not a.ko:
         skip('vgpu_stub.ko was not built: no kernel headers')
@@ -34,8 +36,11 @@ def arguments(doc):
     return a
 
 
-def image(a, payload=(), add=()):
-    add = [(p, '/opt/vgpu/bin/' + os.path.basename(p)) for p in a.program] + list(add)
+def image(a, dynamic=False, add=()):
+    """The image with a.program in its PATH; dynamic: with the shared libraries they need."""
+    payload, add = a.program if dynamic else [], list(add)
+    if not dynamic:
+        add += [(p, '/opt/vgpu/bin/' + os.path.basename(p)) for p in a.program]
     try:
         return guest_image.build(os.path.join(a.build, 'guest'), a.agent, a.ko, payload, add)
     except guest_image.ImageError as e:

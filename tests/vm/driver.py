@@ -42,7 +42,7 @@ class Echo:
                 seen = list(h.bells)
                 h.cond.wait_for(lambda: h.bells[1:] != seen[1:], 0.01)
             for k in h.run_channels():
-                at = ivshmem.CHANNEL_OFF + k * ivshmem.STRIDE + (2 << 20)
+                at = ivshmem.bounce(k)
                 if h.mem[at + 64:at + 72] != h.mem[at:at + 8]:
                     h.mem[at + 64:at + 72] = h.mem[at:at + 8]
                     h.ring(1 + k)
@@ -103,11 +103,11 @@ def case_killed(vm, host):
     job.wait_text('holding')
     assert len(host.run_channels()) == 3
     k = host.run_channels()[0]
-    assert host.mem[ivshmem.CHANNEL_OFF + k * ivshmem.STRIDE] == 0x77
+    assert host.mem[ivshmem.bounce(k)] == 0x77
     job.kill()
     job.wait()
     idle(host)
-    assert host.mem[ivshmem.CHANNEL_OFF + k * ivshmem.STRIDE] == 0
+    assert host.mem[ivshmem.bounce(k)] == 0
 
 
 def case_dirty(vm, host):
@@ -224,7 +224,7 @@ def main_cases(tap, image, rundir):
              '-device', 'virtio-blk-pci,drive=d']
     with server(rundir) as host, boot(image, rundir, host, extra=extra) as vm:
         tap.case('load', case_load, vm, host)
-        for name in ('header', 'exclusive', 'reopen', 'extents', 'hugepages', 'fork'):
+        for name in ('header', 'exclusive', 'reopen', 'extents', 'zero', 'hugepages', 'fork'):
             tap.case(name, simple, vm, host, name)
         tap.case('direct-io', simple, vm, host, 'direct', '/dev/vda')
         for fn in (case_all, case_interrupt, case_killed, case_dirty, case_rmmod):

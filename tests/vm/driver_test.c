@@ -448,13 +448,29 @@ static void case_unplug(const char *arg)
 	close(c.fd);
 }
 
+/* Nothing of anybody's former life: this channel and every extent. */
+static void case_zero(const char *arg)
+{
+	struct chan c = start();
+	uint32_t n = header->extents;
+	uint8_t *p = map(&c, extent_off(alloc(&c, n)), (size_t)n * VGPU_EXTENT_SIZE);
+
+	CHECK(p != MAP_FAILED);
+	CHECK(is_zero(c.mem + VGPU_CH_BOUNCE_OFF, VGPU_CH_BOUNCE_SIZE));
+	CHECK(is_zero(c.mem + VGPU_CH_PARAM_OFF, VGPU_CH_PARAM_SIZE));
+	CHECK(is_zero(p, (size_t)n * VGPU_EXTENT_SIZE));
+	memset(p, 0x66, (size_t)n * VGPU_EXTENT_SIZE);
+	memset((void *)(c.mem + VGPU_CH_BOUNCE_OFF), 0x66, VGPU_CH_BOUNCE_SIZE);
+	memset((void *)(c.mem + VGPU_CH_PARAM_OFF), 0x66, VGPU_CH_PARAM_SIZE);
+}
+
 static void case_hold(const char *arg)
 {
 	for (int i = atoi(arg); i > 0; i--) {
 		struct chan c = start();
 
 		alloc(&c, 1);
-		memset((void *)c.mem, 0x77, VGPU_CHANNEL_STRIDE);
+		memset((void *)(c.mem + VGPU_CH_BOUNCE_OFF), 0x77, VGPU_CH_BOUNCE_SIZE);
 	}
 	printf("holding\n");
 	fflush(stdout);
@@ -469,6 +485,7 @@ static const struct {
 	{"all", case_all},	     {"extents", case_extents},	    {"hugepages", case_hugepages},
 	{"fork", case_fork},	     {"interrupt", case_interrupt}, {"direct", case_direct},
 	{"dirty", case_dirty},	     {"unplug", case_unplug},	    {"hold", case_hold},
+	{"zero", case_zero},
 };
 
 int main(int argc, char **argv)

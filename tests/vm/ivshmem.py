@@ -27,6 +27,11 @@ FREE, STARTING, RUN, DEAD = range(4)
 DEVICE_ATTRS = 192
 
 
+def bounce(k):
+    """Where channel k's bounce area begins: its rings are 2 MiB."""
+    return CHANNEL_OFF + k * STRIDE + (2 << 20)
+
+
 class Status(ctypes.LittleEndianStructure):
     _fields_ = [(n, ctypes.c_uint32) for n in ('state', 'generation', 'error', 'reserved')]
 

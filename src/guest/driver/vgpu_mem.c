@@ -142,7 +142,7 @@ int vgpu_extent_free(struct vgpu_channel *ch, const struct vgpu_ioc_extents *x)
 	return 0;
 }
 
-/* May this file touch [off, off + len) now? 0, -EACCES, -EAGAIN (own channel, not live yet), -ENODEV. */
+/* May this file touch [off, off + len) now? 0, -EACCES, -EAGAIN (own channel, not live), -ENODEV. */
 static int may_touch(struct vgpu_channel *ch, u64 off, u64 len, bool write)
 {
 	struct vgpu_dev *vd = ch->dev;
@@ -256,6 +256,8 @@ int vgpu_mmap(struct file *file, struct vm_area_struct *vma)
 		return -EACCES;
 	down_read(&ch->dev->guard);
 	ret = may_touch(ch, off, len, vma->vm_flags & VM_WRITE);
+	if (ret == -EAGAIN && ch->generation)
+		ret = 0; /* asked for: faults work once the host has taken it */
 	up_read(&ch->dev->guard);
 	if (ret)
 		return ret;

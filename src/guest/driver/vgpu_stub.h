@@ -12,7 +12,7 @@
  *   none   0       FREE                  yes                  nobody, zero
  *   none   0       STARTING RUN DEAD     no, open() waits     the executor being ended
  *   open   0       FREE                  no                   nobody: mmap() gives EAGAIN
- *   open   g       other generation      no                   nobody: mmap() gives EAGAIN
+ *   open   g       other generation      no                   nobody: touching it is SIGBUS
  *   open   g       STARTING RUN DEAD g   no                   this file
  *
  * Nothing here writes a word that the host writes; the wish page has no other writer than this.

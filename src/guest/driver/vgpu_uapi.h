@@ -7,9 +7,9 @@
  *	   at once with O_NONBLOCK). EBUSY: all channels are open. EIO: the host side is gone.
  * mmap()  MAP_SHARED only; offsets are byte offsets in BAR2 (wire/layout.h). The header pages
  *	   read-only; this file's channel and the extents it holds read-write; anything else is
- *	   EACCES. Channel and extents only once the host has taken the wanted generation (the
- *	   channel's header entry shows it with a state other than FREE), EAGAIN before.
- *	   Mappings are not inherited by fork().
+ *	   EACCES. The channel only after START (EAGAIN); touching it before the host has taken the
+ *	   wanted generation (the channel's header entry shows it with a state other than FREE) is
+ *	   SIGBUS. Mappings are not inherited by fork().
  * read()  8 bytes, as an eventfd: how many interrupts of this channel or of the VM as a whole came
  *	   since the last read; blocks while there is none, EAGAIN with O_NONBLOCK.
  * poll()  POLLIN when read() would not block; POLLHUP|POLLERR once the device was unplugged. Then
@@ -37,7 +37,7 @@ struct vgpu_ioc_extents {
  * user space watches header.channel[k] and polls. EBUSY if already started. */
 #define VGPU_IOC_START _IOR('V', 1, struct vgpu_ioc_info)
 /* Contiguous extents: zero, or what this file itself left in them. EINVAL count 0 or more than the
- * device has; EAGAIN as for mmap(); ENOSPC with nothing taken. */
+ * device has; EAGAIN before the host has taken the wanted generation; ENOSPC with nothing taken. */
 #define VGPU_IOC_EXTENT_ALLOC _IOWR('V', 2, struct vgpu_ioc_extents)
 /* The range must be held by this file (EINVAL, nothing freed). Its mappings end (SIGBUS). The
  * extents stay with this file for its next ALLOC: the executor may still map them, so nobody else
