@@ -2,6 +2,7 @@
 /* The keeper's end of the broker: starting it, starting it again, doing what it asks. */
 #include "vgpud/keeper/keeper.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -61,8 +62,10 @@ static void on_ready(struct keeper *k, struct msg *m)
 		}
 	}
 	link_send(k, IPC_CONTROL, NULL, 0, &k->control_fd, 1);
-	if (!k->ready)
+	if (!k->ready) {
 		log_info("ready on %s", k->cfg->run_dir);
+		notify_state("READY=1");
+	}
 	k->ready = true;
 }
 
