@@ -78,16 +78,19 @@ bool parse_regs(struct parser *pp)
 /* ---- variables */
 struct shape { enum ptx_type type; uint32_t vec, align; uint64_t dim[8]; unsigned ndims; bool unsized; };
 
-static bool skip_parentheses(struct parser *pp)
+/* .attribute(.managed), .attribute(.unified(1, 2)) */
+bool skip_attribute(struct parser *pp)
 {
-	if (!expect(pp, '(', "after .attribute"))
-		return false;
-	while (!at(pp, ')'))
+	unsigned depth = 0;
+	if (!at(pp, '('))
+		return error_tok(pp, "expected '(' after .attribute");
+	do {
 		if (pp->t.kind == T_EOF || at(pp, ';'))
 			return error_tok(pp, "expected ')'");
-		else
-			advance(pp);
-	advance(pp);
+		depth += at(pp, '(');
+		depth -= at(pp, ')');
+		advance(pp);
+	} while (depth);
 	return true;
 }
 
@@ -114,7 +117,7 @@ static bool parse_shape(struct parser *pp, struct shape *s)
 		} else if (ptr && (at_dot(pp, "global") || at_dot(pp, "const") || at_dot(pp, "local") || at_dot(pp, "shared"))) {
 			advance(pp);
 		} else if (accept_dot(pp, "attribute")) {
-			if (!skip_parentheses(pp))
+			if (!skip_attribute(pp))
 				return false;
 		} else if (s->type == PTX_NONE) {
 			struct tok t = pp->t;

@@ -123,7 +123,7 @@ bool parse_mov(struct parser *pp, struct ptx_insn *in)
 		return false;
 	if (at(pp, '{'))
 		return parse_packed(pp, in, &in->o[1], false);
-	return parse_source(pp, &in->o[1], in->type, true, true);
+	return parse_source(pp, &in->o[1], in->type, false, true);
 }
 
 /* ---- labels and calls */
@@ -407,10 +407,11 @@ static bool parse_word(struct parser *pp, struct ptx_insn *in, uint64_t allow, s
 	const struct word *w = word_find(pp->t.s, pp->t.len);
 	if (!w)
 		return error_tok(pp, "unknown modifier '%s' of '%s'", tok_text(&pp->t, b), ptx_op_name[in->op]);
-	if (w->mod == MI_UNSUPPORTED)
+	bool known = false;
+	for (; w && !(allow & 1ull << w->mod); w = word_next(w))
+		known |= w->mod == MI_UNSUPPORTED;
+	if ((!w && known) || (w && w->mod == MI_TYPE && w->value == PTX_B128))
 		return unsupported(pp, pp->t.line, pp->t.col, "'%s' with '%s'", ptx_op_name[in->op], tok_text(&pp->t, b));
-	while (w && !(allow & 1ull << w->mod))
-		w = word_next(w);
 	if (!w)
 		return error_tok(pp, "modifier '%s' is not allowed on '%s'", tok_text(&pp->t, b), ptx_op_name[in->op]);
 	bool repeats = w->mod == MI_TYPE ? ws->ntypes == 3 : (ws->seen & 1ull << w->mod) && w->mod != MI_EVICT && w->mod != MI_LEVEL;

@@ -152,6 +152,7 @@ bool parse_type_word(const struct tok *t, enum ptx_type *type);
 bool parse_regs(struct parser *pp);			      /* after ".reg" */
 bool parse_vars(struct parser *pp, enum ptx_space space, bool is_extern, bool is_visible); /* after ".global" */
 bool parse_params(struct parser *pp, struct ptx_func *f, bool results, bool prototype); /* '(' ... ')' */
+bool skip_attribute(struct parser *pp);			      /* after ".attribute" */
 bool parse_prototype(struct parser *pp, const struct tok *name);
 bool parse_targets(struct parser *pp, const struct tok *name, bool calls);
 

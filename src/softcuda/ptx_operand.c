@@ -113,7 +113,8 @@ static bool parse_name_source(struct parser *pp, struct ptx_operand *o, enum ptx
 		if (o->kind == PTX_O_NONE)
 			return false;
 		advance(pp);
-		if (ptx_type_size(type) != ptx_type_size(want) && !(relaxed && ptx_type_size(type) > ptx_type_size(want)))
+		bool narrow = addresses || relaxed; /* mov.u16 of %tid.x, from the time when it had 16 bits */
+		if (ptx_type_size(type) != ptx_type_size(want) && !(narrow && ptx_type_size(type) > ptx_type_size(want)))
 			return mismatch(pp, &t, type, want);
 		return addresses || to_register(pp, o, type, t.line);
 	}

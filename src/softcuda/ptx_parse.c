@@ -373,8 +373,8 @@ static bool parse_signature(struct parser *pp, struct ptx_func *now, struct tok 
 {
 	char b[48];
 	while (accept_dot(pp, "attribute"))
-		while (pp->t.kind != T_EOF && !accept(pp, ')'))
-			advance(pp);
+		if (!skip_attribute(pp))
+			return false;
 	if (!now->is_entry && at(pp, '(') && !parse_params(pp, now, true, false))
 		return false;
 	*name = pp->t;

@@ -71,7 +71,7 @@ static const struct word words[] = {
 	U("u16x2") U("s16x2") U("tf32") U("e4m3") U("e5m2") U("e4m3x2") U("e5m2x2") U("e2m1x2") U("e2m3x2") U("e3m2x2") U("ue8m0x2") U("f32x2")
 	U("s2f6x2") U("b4x16_p64") U("v8") U("async") U("bulk") U("L2::cache_hint") U("level::eviction_priority") U("level") U("grad") U("base") U("2dms") U("a2dms")
 	U("unified") U("unordered") U("pack") U("wide_b") U("rs") U("b1") U("s4") U("u4") U("noinc") U("level::prefetch_size") U("tensormap") U("transpose")
-	U("alias") U("mbarrier_init") U("a0") U("tile") U("reduce")
+	U("cluster") U("proxy") U("v2") U("v4") U("rna") U("alias") U("mbarrier_init") U("a0") U("tile") U("reduce")
 };
 
 enum { NWORDS = sizeof words / sizeof *words, BUCKETS = 1024 };
