@@ -5,6 +5,10 @@
 #include "softcuda/engine.h"
 #include "softcuda/mem.h"
 
+struct sc_workers; /* engine_launch.c: execution state per worker */
+struct sc_workers *sc_workers_new(unsigned n);
+void sc_workers_free(struct sc_workers *s);
+
 struct sc_pool; /* engine_pool.c: threads and their execution state, made on first launch */
 
 struct sc_device {
@@ -12,5 +16,6 @@ struct sc_device {
 	char name[64];
 	unsigned threads, ordinal;
 	struct sc_pool *pool;
+	struct sc_workers *workers;
 };
 #endif

@@ -26,7 +26,10 @@ struct sc_device *sc_device_open(const struct sc_device_config *cfg)
 		d->threads = MAX_THREADS;
 	snprintf(d->name, sizeof(d->name), "%s", cfg->name ? cfg->name : "softcuda");
 	d->pool = sc_pool_new(d->threads);
-	if (!d->pool) {
+	d->workers = sc_workers_new(d->threads);
+	if (!d->pool || !d->workers) {
+		sc_pool_free(d->pool);
+		sc_workers_free(d->workers);
 		free(d);
 		return NULL;
 	}
@@ -38,6 +41,7 @@ void sc_device_close(struct sc_device *d)
 	if (!d)
 		return;
 	sc_pool_free(d->pool);
+	sc_workers_free(d->workers);
 	sc_mem_account_close(&d->account);
 	free(d);
 }

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Atomics, lane by lane in lane order. Shared memory belongs to one worker, and so does all memory
+ * while a launch runs on one: then plain operations are atomic enough. Registered host memory is
+ * always locked.
+ *
+ * Operands: o[0] result, o[1] address, o[2] value, o[3] second value of cas; n: enum ptx_atom |
+ * HAS_RESULT | SIGNED.
+ */
+#include "softcuda/engine_mem.h"
+
+enum { HAS_RESULT = 0x40, SIGNED = 0x20 };
+
+static inline bool locked(const struct warp *w, uint64_t ea)
+{
+	if (ea - (uint64_t)(uintptr_t)w->b->shared < w->k->run->shared_bytes)
+		return false;
+	return w->k->run->shared_by_workers || ea - SC_VA_BASE >= SC_VA_SIZE;
+}
+
+#define COMBINE(W)                                                                                 \
+	static inline uint##W##_t combine##W(int op, bool sign, uint##W##_t old, uint##W##_t b,    \
+					     uint##W##_t c)                                        \
+	{                                                                                          \
+		switch (op) {                                                                      \
+		case PTX_ATOM_AND: return old & b;                                                 \
+		case PTX_ATOM_OR: return old | b;                                                  \
+		case PTX_ATOM_XOR: return old ^ b;                                                 \
+		case PTX_ATOM_CAS: return old == b ? c : old;                                      \
+		case PTX_ATOM_EXCH: return b;                                                      \
+		case PTX_ATOM_ADD: return (uint##W##_t)(old + b);                                  \
+		case PTX_ATOM_INC: return old >= b ? 0 : (uint##W##_t)(old + 1);                   \
+		case PTX_ATOM_DEC: return old == 0 || old > b ? b : (uint##W##_t)(old - 1);        \
+		case PTX_ATOM_MIN:                                                                 \
+			return sign ? ((int##W##_t)old < (int##W##_t)b ? old : b) : old < b ? old : b; \
+		default:                                                                           \
+			return sign ? ((int##W##_t)old > (int##W##_t)b ? old : b) : old > b ? old : b; \
+		}                                                                                  \
+	}                                                                                          \
+	static uint##W##_t locked##W(uint##W##_t *p, int op, bool sign, uint##W##_t b, uint##W##_t c) \
+	{                                                                                          \
+		if (op == PTX_ATOM_ADD)                                                            \
+			return __atomic_fetch_add(p, b, __ATOMIC_SEQ_CST);                         \
+		uint##W##_t old = __atomic_load_n(p, __ATOMIC_RELAXED), v;                         \
+		do                                                                                 \
+			v = combine##W(op, sign, old, b, c);                                       \
+		while (!__atomic_compare_exchange_n(p, &old, v, false, __ATOMIC_SEQ_CST,           \
+						    __ATOMIC_RELAXED));                            \
+		return old;                                                                        \
+	}                                                                                          \
+	HANDLER(ATOM##W##_f)                                                                       \
+	{                                                                                          \
+		const int op = in->n & 31;                                                         \
+		const bool sign = in->n & SIGNED;                                                  \
+		const uint##W##_t *b = REG(uint##W##_t, 2), *c = REG(uint##W##_t, 3);              \
+		ACTIVE(w, i)                                                                       \
+		{                                                                                  \
+			uint64_t ea;                                                               \
+			if (!sc_lane_address(w, in, W / 8, true, i, &ea))                          \
+				return NULL;                                                       \
+			uint##W##_t *p = (uint##W##_t *)(uintptr_t)ea, old;                        \
+			if (locked(w, ea)) {                                                       \
+				old = locked##W(p, op, sign, b[i], c[i]);                          \
+			} else {                                                                   \
+				old = *p;                                                          \
+				*p = combine##W(op, sign, old, b[i], c[i]);                        \
+			}                                                                          \
+			if (in->n & HAS_RESULT)                                                    \
+				REG(uint##W##_t, 0)[i] = old;                                      \
+		}                                                                                  \
+		return in + 1;                                                                     \
+	}                                                                                          \
+	static const sc_handler ATOM##W##_p = ATOM##W##_f;
+COMBINE(16)
+COMBINE(32)
+COMBINE(64)
+
+static inline float sum32(float a, float b)
+{
+	union { uint32_t u; float f; } nan = { 0x7fffffffu };
+	float r = a + b;
+	return r == r ? r : nan.f;
+}
+static inline double sum64(double a, double b)
+{
+	return a + b;
+}
+
+/* Floating add and exchange */
+#define FLOATADD(W, T)                                                                             \
+	HANDLER(ATOMF##W##_f)                                                                      \
+	{                                                                                          \
+		const T *b = REG(T, 2);                                                            \
+		ACTIVE(w, i)                                                                       \
+		{                                                                                  \
+			uint64_t ea;                                                               \
+			if (!sc_lane_address(w, in, W / 8, true, i, &ea))                          \
+				return NULL;                                                       \
+			union { uint##W##_t u; T f; } old, v;                                      \
+			uint##W##_t *p = (uint##W##_t *)(uintptr_t)ea;                             \
+			bool lock = locked(w, ea);                                                 \
+			old.u = __atomic_load_n(p, __ATOMIC_RELAXED);                              \
+			do                                                                         \
+				v.f = sum##W(old.f, b[i]);                                         \
+			while (lock && !__atomic_compare_exchange_n(p, &old.u, v.u, false,         \
+								    __ATOMIC_SEQ_CST,              \
+								    __ATOMIC_RELAXED));            \
+			if (!lock)                                                                 \
+				*p = v.u;                                                          \
+			if (in->n & HAS_RESULT)                                                    \
+				REG(T, 0)[i] = old.f;                                              \
+		}                                                                                  \
+		return in + 1;                                                                     \
+	}                                                                                          \
+	static const sc_handler ATOMF##W##_p = ATOMF##W##_f;
+FLOATADD(32, float)
+FLOATADD(64, double)
+
+HANDLER(FENCE_f)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return in + 1;
+}
+static const sc_handler FENCE_p = FENCE_f;
+
+void SC_INSTALL(atom)(struct sc_op_fn *t);
+void SC_INSTALL(atom)(struct sc_op_fn *t)
+{
+#define X(n) t[OP_##n] = (struct sc_op_fn){ n##_f, n##_p };
+	OPS_ATOM(X)
+#undef X
+}
