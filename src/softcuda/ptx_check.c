@@ -104,17 +104,13 @@ static bool check_barrier(struct parser *pp, struct ptx_insn *in, uint64_t mods,
 	if (in->op == PTX_OP_BARRIER || in->op == PTX_OP_BAR)
 		if (!warp && in->o[first].kind == PTX_O_IMM && (uint64_t)in->o[first].imm > 15)
 			return FAIL("barriers are numbered 0 to 15");
-	if (red && in->nop == 3) { /* no thread count: the predicate keeps its place */
-		in->o[3] = in->o[2];
-		in->o[2] = (struct ptx_operand){ 0 };
-	}
 	return true;
 }
 
 static bool check_memory(struct parser *pp, struct ptx_insn *in, struct place at)
 {
 	if (in->vec * ptx_type_size(in->type) > 16)
-		return FAIL("a vector of %u%s is wider than 16 bytes", in->vec, type_name(in->type));
+		return FAIL("a vector .v%u%s is wider than 16 bytes", in->vec, type_name(in->type));
 	if (in->op == PTX_OP_ST && in->space == PTX_SPACE_CONST)
 		return FAIL("st cannot write .const");
 	return true;
@@ -139,7 +135,7 @@ static bool check_arith(struct parser *pp, const struct ptx_insn *in, struct pla
 static bool check_surface(struct parser *pp, struct ptx_insn *in, struct place at)
 {
 	if (in->vec * ptx_type_size(in->type) > 16)
-		return FAIL("a vector of %u%s is wider than 16 bytes", in->vec, type_name(in->type));
+		return FAIL("a vector .v%u%s is wider than 16 bytes", in->vec, type_name(in->type));
 	return true;
 }
 

@@ -184,11 +184,13 @@ static bool put(struct parser *pp, struct filler *f, const void *bytes)
 		return error_tok(pp, "too many initial values for '%s'", tok_text(&f->name, b));
 	if (f->at + n > PTX_MAX_INIT)
 		return error_tok(pp, "initial value too long");
-	while (pp->init_buf.n < f->at)
-		*vec_push(pp, pp->init_buf) = 0;
-	for (uint32_t i = 0; i < n; i++)
-		*vec_push(pp, pp->init_buf) = ((const uint8_t *)bytes)[i];
+	while (pp->init_buf.cap < f->at + n)
+		vec_room(pp, (void **)&pp->init_buf.v, &pp->init_buf.cap, pp->init_buf.cap, 1);
+	if (f->at > pp->init_buf.n) /* rows not filled up */
+		memset(pp->init_buf.v + pp->init_buf.n, 0, f->at - pp->init_buf.n);
+	memcpy(pp->init_buf.v + f->at, bytes, n);
 	f->at += n;
+	pp->init_buf.n = (uint32_t)f->at;
 	return true;
 }
 

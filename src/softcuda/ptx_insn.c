@@ -163,10 +163,9 @@ bool parse_targets(struct parser *pp, const struct tok *name, bool calls)
 		return false;
 	if (n == 0 || n > PTX_MAX_LIST)
 		return error_tok(pp, "%s targets", n ? "too many" : "no");
-	y->targets = take(pp, n * sizeof *y->targets);
-	y->ntargets = n;
+	struct ptx_operand *targets = take(pp, n * sizeof *targets);
 	for (uint32_t i = 0; i < n; i++) {
-		struct ptx_operand *o = &y->targets[i];
+		struct ptx_operand *o = &targets[i];
 		if (i && !expect(pp, ',', "between targets"))
 			return false;
 		if (!calls) {
@@ -174,13 +173,15 @@ bool parse_targets(struct parser *pp, const struct tok *name, bool calls)
 				return false;
 			continue;
 		}
-		struct sym *f = sym_find(pp, pp->t.s, pp->t.len);
+		struct sym *f = pp->t.kind == T_IDENT ? sym_find(pp, pp->t.s, pp->t.len) : NULL;
 		if (!f || f->kind != SYM_FUNC)
 			return error_tok(pp, "not a function");
 		o->kind = PTX_O_FUNC;
 		o->func = f->func;
 		advance(pp);
 	}
+	y->targets = targets;
+	y->ntargets = n;
 	return expect(pp, ';', "after targets");
 }
 
@@ -190,7 +191,7 @@ bool parse_brx(struct parser *pp, struct ptx_insn *in)
 	if (!parse_reg(pp, &in->o[0], PTX_U32, false) || !expect(pp, ',', "between operands"))
 		return false;
 	struct sym *y = pp->t.kind == T_IDENT ? sym_find(pp, pp->t.s, pp->t.len) : NULL;
-	if (!y || y->kind != SYM_TARGETS || y->targets[0].kind != PTX_O_LABEL)
+	if (!y || y->kind != SYM_TARGETS || !y->ntargets || y->targets[0].kind != PTX_O_LABEL)
 		return error_tok(pp, "'%s' is no list of branch targets", tok_text(&pp->t, b));
 	in->o[1] = (struct ptx_operand){ .kind = PTX_O_LIST, .nlist = y->ntargets, .vec = y->targets };
 	in->nop = 2;
@@ -317,7 +318,7 @@ static bool parse_call_prototype(struct parser *pp, struct ptx_insn *in)
 	if (y && y->kind == SYM_PROTO) {
 		in->o[3].kind = PTX_O_LABEL;
 		in->o[3].func = y->func;
-	} else if (y && y->kind == SYM_TARGETS && y->targets[0].kind == PTX_O_FUNC) {
+	} else if (y && y->kind == SYM_TARGETS && y->ntargets && y->targets[0].kind == PTX_O_FUNC) {
 		in->o[3] = (struct ptx_operand){ .kind = PTX_O_LIST, .nlist = y->ntargets, .vec = y->targets };
 	} else {
 		return error_tok(pp, "'%s' is neither .callprototype nor .calltargets", tok_text(&pp->t, b));
@@ -515,13 +516,13 @@ bool parse_instruction(struct parser *pp)
 	if (!r)
 		return false;
 	uint32_t uses = pp->uses.n;
-	if (!(r->operands[0] == '!' ? parse_special(pp, &in, r->operands + 1) : parse_operands(pp, &in, r->operands)) ||
-	    !expect(pp, ';', "after an instruction")) {
+	bool ok = r->operands[0] == '!' ? parse_special(pp, &in, r->operands + 1) : parse_operands(pp, &in, r->operands);
+	ok = ok && (at(pp, ';') || expect(pp, ';', "after an instruction")) && check_insn(pp, &in, ws.seen, line, col);
+	if (!ok) {
 		pp->uses.n = uses;
 		return false;
 	}
-	if (!check_insn(pp, &in, ws.seen, line, col))
-		return false;
+	advance(pp);
 	for (uint32_t i = uses; i < pp->uses.n; i++)
 		pp->uses.v[i].insn = pp->insns.n;
 	emit(pp, &in);

@@ -20,8 +20,8 @@ enum {
 	PTX_MAX_LIST = 4096,	/* arguments of a call, targets of a brx */
 	PTX_MAX_PARAM = 32764,	/* bytes of parameters of one entry, PTX 8.1 */
 };
-#define PTX_MAX_TEXT (256u << 20)
-#define PTX_MAX_ARENA (4ull << 30)
+#define PTX_MAX_TEXT (64u << 20)
+#define PTX_MAX_ARENA (1ull << 30)
 #define PTX_MAX_INIT (256ull << 20) /* bytes of initialised variables of one module */
 #define PTX_MAX_VAR (1ull << 40)
 

@@ -419,20 +419,26 @@ static bool parse_one(struct parser *pp, struct ptx_insn *in, const char *shape,
 	return false;
 }
 
+static bool at_predicate(struct parser *pp)
+{
+	uint32_t reg;
+	return at(pp, '!') || (pp->t.kind == T_IDENT && reg_find(pp, &pp->t, &reg) && pp->regs.v[reg].type == PTX_PRED);
+}
+
+/* Reads the words of shape one after the other. An optional word is absent at the end of the
+ * instruction, or, in the middle, where a predicate stands instead: its operand stays NONE. */
 bool parse_operands(struct parser *pp, struct ptx_insn *in, const char *shape)
 {
 	unsigned i = 0;
+	bool comma = false;
 	for (const char *s = shape; *s; s += strcspn(s, " "), s += *s == ' ') {
-		bool optional = s[strcspn(s, " ") - 1] == '?';
-		if (s != shape) {
-			if (optional && at(pp, ';'))
-				break;
-			if (!expect(pp, ',', "between operands"))
-				return false;
-		} else if (optional && at(pp, ';')) {
+		bool optional = s[strcspn(s, " ") - 1] == '?', last = s[strcspn(s, " ")] == 0;
+		if (optional && at(pp, ';'))
 			break;
-		}
-		if (!parse_one(pp, in, s, &i))
+		if (s != shape && !comma && !expect(pp, ',', "between operands"))
+			return false;
+		comma = optional && !last && at_predicate(pp);
+		if (!comma && !parse_one(pp, in, s, &i))
 			return false;
 		i++;
 	}

@@ -197,7 +197,8 @@ static bool parse_labelled(struct parser *pp, const struct tok *name)
 		return parse_targets(pp, name, true);
 	if (accept_dot(pp, "callprototype"))
 		return parse_prototype(pp, name);
-	return label_add(pp, name);
+	label_add(pp, name); /* declared twice: reported, and no reason to skip what follows */
+	return true;
 }
 
 static bool label_ahead(struct parser *pp)

@@ -6,11 +6,20 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include "softcuda/ptx_int.h"
+
+/* Differs per process: a text cannot be written so that its names collide. */
+static uint64_t secret(void)
+{
+	uint64_t s;
+	memcpy(&s, (const void *)getauxval(AT_RANDOM), sizeof s);
+	return s;
+}
 
 static uint32_t hash_name(const char *s, uint32_t len)
 {
-	uint32_t h = 2166136261u;
+	uint32_t h = 2166136261u ^ (uint32_t)secret();
 	for (uint32_t i = 0; i < len; i++)
 		h = (h ^ (unsigned char)s[i]) * 16777619u;
 	return h ^ h >> 15;
@@ -101,7 +110,7 @@ uint32_t reg_new(struct parser *pp, const char *name, uint32_t len, enum ptx_typ
 
 static uint32_t numbered_slot(const struct parser *pp, uint64_t key)
 {
-	uint32_t i = (uint32_t)((key * 0x9E3779B97F4A7C15ull) >> 32) & (pp->numbered_cap - 1);
+	uint32_t i = (uint32_t)((key * (secret() | 1)) >> 32) & (pp->numbered_cap - 1);
 	while (pp->numbered[i].key && pp->numbered[i].key != key)
 		i = (i + 1) & (pp->numbered_cap - 1);
 	return i;

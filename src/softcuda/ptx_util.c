@@ -105,6 +105,8 @@ const char *tok_text(const struct tok *t, char buf[48])
 {
 	if (t->kind == T_EOF)
 		return strcpy(buf, "end of text");
+	if (t->kind == T_BAD && t->len == 0)
+		return strcpy(buf, "comment or string without end");
 	uint32_t n = t->len < 40 ? t->len : 40, o = 0;
 	if (t->kind == T_DOT)
 		buf[o++] = '.';

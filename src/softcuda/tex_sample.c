@@ -16,6 +16,8 @@ CHANNEL(get_u32, uint32_t, v)
 CHANNEL(get_s8, int8_t, v)
 CHANNEL(get_s16, int16_t, v)
 CHANNEL(get_s32, int32_t, v)
+CHANNEL(get_s8_least, int8_t, v < -127 ? -127 : v) /* -1 has two codes */
+CHANNEL(get_s16_least, int16_t, v < -32767 ? -32767 : v)
 CHANNEL(get_f16, uint16_t, (double)leaf_f16_to_f32(v))
 CHANNEL(get_f32, float, (double)v)
 
@@ -29,6 +31,7 @@ static const struct format { channel_fn get; uint8_t bytes; double max; bool is_
 struct sampler {
 	const struct sc_texture *t;
 	const struct format *f;
+	channel_fn get;
 	uint32_t bytes, channels;
 	bool raw, linear; /* raw: integers as they are */
 	const double *srgb;
@@ -132,7 +135,7 @@ static void fetch(const struct sampler *s, int32_t x, int32_t y, int32_t z, doub
 	const uint8_t *p = (const uint8_t *)(uintptr_t)(s->t->base + (uint64_t)z * s->t->slice + (uint64_t)y * s->t->pitch +
 						       (uint64_t)x * s->bytes);
 	for (unsigned k = 0; k < s->channels; k++)
-		v[k] = s->srgb && k < 3 ? s->srgb[p[k]] : s->f->get(p + k * s->f->bytes);
+		v[k] = s->srgb && k < 3 ? s->srgb[p[k]] : s->get(p + k * s->f->bytes);
 }
 
 /* Adds the two texels of a row, weighted; w in 1/256 of each. */
@@ -164,8 +167,7 @@ static uint32_t finish(const struct sampler *s, double v)
 		return (uint32_t)(int64_t)v;
 	if (s->f->is_float)
 		return leaf_u32(leaf_canonical((float)v));
-	v /= s->f->max;
-	return leaf_u32((float)(v < -1 ? -1 : v));
+	return leaf_u32((float)(v / s->f->max));
 }
 
 static void sample(const struct sampler *s, const struct axis a[3], uint32_t out[4])
@@ -185,6 +187,7 @@ static struct sampler prepare(const struct sc_texture *t, const struct leaf_tex 
 	const struct format *f = &formats[t->format];
 	struct sampler s = { .t = t, .f = f, .bytes = f->bytes * t->channels, .channels = t->channels };
 	s.raw = !f->is_float && (t->read_as_integer || f->max == 0);
+	s.get = s.raw ? f->get : f->get == get_s8 ? get_s8_least : f->get == get_s16 ? get_s16_least : f->get;
 	s.linear = t->filter == SC_FILTER_LINEAR && op->float_coords && !s.raw;
 	if (t->srgb && t->format == SC_FMT_U8 && !s.raw) {
 		pthread_once(&srgb_once, make_srgb);
@@ -225,7 +228,7 @@ bool leaf_surf_address(const struct sc_texture *t, enum ptx_geom geom, const uin
 	uint64_t texel = (uint64_t)formats[t->format].bytes * t->channels, row = texel * t->width;
 	bool layered = geom == PTX_GEOM_A1D || geom == PTX_GEOM_A2D;
 	bool has_y = geom == PTX_GEOM_2D || geom == PTX_GEOM_3D || geom == PTX_GEOM_A2D, has_z = layered || geom == PTX_GEOM_3D;
-	int64_t x = (int32_t)c[layered], y = has_y ? (int32_t)c[layered + 1] : 0, z = geom == PTX_GEOM_3D ? (int32_t)c[2] : layered ? c[0] : 0;
+	int64_t x = (int32_t)c[layered], y = has_y ? (int32_t)c[layered + 1] : 0, z = geom == PTX_GEOM_3D ? (int32_t)c[2] : layered ? (int64_t)c[0] : 0;
 	int64_t height = has_y && t->height ? t->height : 1, depth = has_z && t->depth ? t->depth : 1;
 	if (n > row)
 		return false;
