@@ -211,7 +211,7 @@ static void get_proc_address(void)
 /* What is not built says so; it neither pretends nor is absent. */
 static void not_supported(void)
 {
-	static const char *const names[] = {"cuGraphCreate", "cuMipmappedArrayCreate", "cuLinkCreate_v2",
+	static const char *const names[] = {"cuGraphCreate", "cuMipmappedArrayCreate", "cuSurfObjectCreate",
 					    "cuImportExternalMemory", "cuGLGetDevices_v2", "cuMulticastCreate"};
 	uint64_t scratch[64];
 	conf_context();
