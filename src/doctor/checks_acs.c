@@ -352,6 +352,7 @@ static void ctl_cleared(struct audit *a)
 		bool unknown = false;
 
 		for (const struct pci_dev *c = d; c; c = c->parent) {
+			aud_note(a, c->link_item, c->place_known ? NULL : "place in the tree unknown");
 			unknown |= !note_config(a, c);
 			if (c->cfg.acs && (c->cfg.acs_cap & 0x7f) && !(c->cfg.acs_ctl & 0x7f))
 				zero = c;
@@ -369,6 +370,7 @@ static void vf_groups(struct audit *a)
 
 	if (!need_gpus(a))
 		return;
+	note_vfs(a);
 	if (!h->nvf) {
 		emit(a, ST_NA, "host", "no virtual functions");
 		return;
@@ -379,7 +381,7 @@ static void vf_groups(struct audit *a)
 		const struct ev_item *list;
 
 		if (!group_known(a, d)) {
-			emit(a, ST_BAD, d->bdf, "in no IOMMU group");
+			emit(a, d->group_item->err == ENOENT ? ST_BAD : ST_UNKNOWN, d->bdf, "in no IOMMU group");
 			continue;
 		}
 		list = members(a, d->group);
@@ -405,7 +407,7 @@ static void switch_groups(struct audit *a)
 		const struct pci_dev *d = h->nvswitch[i], *gpu = NULL;
 
 		if (!group_known(a, d)) {
-			emit(a, ST_BAD, d->bdf, "in no IOMMU group");
+			emit(a, d->group_item->err == ENOENT ? ST_BAD : ST_UNKNOWN, d->bdf, "in no IOMMU group");
 			continue;
 		}
 		for (size_t k = 0; k < h->ngpu; k++)

@@ -300,14 +300,20 @@ static void bind_order(struct audit *a)
 
 	if (vfio && nv)
 		emit(a, ST_INFO, "host", "vfio-pci took its ids %s nvidia was loaded", vfio < nv ? "before" : "after");
-	else
+	else if (!a->host->log.any) {
+		for (size_t i = 0; i < a->host->log.nsource; i++)
+			aud_note(a, a->host->log.source[i], ev_text_problem(a->host->log.source[i]) ? ev_text_problem(a->host->log.source[i]) : "empty");
+		emit(a, ST_UNKNOWN, "host", "no kernel log readable");
+	} else
 		emit(a, ST_INFO, "host", "the log does not hold both moments");
 }
 
 static void vfio_present(struct audit *a)
 {
 	const struct ev_item *dev;
-	int pci = aud_module(a, "vfio_pci"), type1 = aud_module(a, "vfio_iommu_type1"), fd = aud_module(a, "iommufd");
+	/* vGPU functions are handed out by a variant driver on the common core. */
+	bool vgpu = a->mode == MODE_VGPU;
+	int pci = aud_module(a, vgpu ? "vfio" : "vfio_pci"), type1 = aud_module(a, "vfio_iommu_type1"), fd = aud_module(a, "iommufd");
 
 	if (pci < 0) {
 		emit(a, ST_UNKNOWN, "host", "modules not visible");
@@ -318,7 +324,7 @@ static void vfio_present(struct audit *a)
 	if (pci && (type1 > 0 || fd > 0) && !dev->err)
 		emit(a, ST_PASS, "host", "vfio-pci and an IOMMU backend are there");
 	else
-		emit(a, ST_BAD, "host", "VFIO is not complete: vfio_pci %s, backend %s, /dev/vfio/vfio %s", pci ? "yes" : "no",
+		emit(a, ST_BAD, "host", "VFIO is not complete: %s %s, backend %s, /dev/vfio/vfio %s", vgpu ? "vfio" : "vfio_pci", pci ? "yes" : "no",
 		     type1 > 0 || fd > 0 ? "yes" : "no", dev->err ? "no" : "yes");
 }
 
@@ -774,6 +780,7 @@ static void vf_driver(struct audit *a)
 
 	if (!need_gpus(a))
 		return;
+	note_vfs(a);
 	if (!h->nvf) {
 		emit(a, ST_NA, "host", "no virtual functions");
 		return;

@@ -111,7 +111,7 @@ static void gpu_group(struct audit *a)
 		if (d->group)
 			emit(a, ST_PASS, d->bdf, "in IOMMU group %s", d->group);
 		else
-			emit(a, ST_BAD, d->bdf, "in no IOMMU group");
+			emit(a, absent(d->group_item) ? ST_BAD : ST_UNKNOWN, d->bdf, "in no IOMMU group");
 	}
 }
 
@@ -229,6 +229,11 @@ static void fw_ir(struct audit *a)
 		return;
 	if (h->cpu != CPU_INTEL) {
 		emit(a, ST_NA, "host", "no DMAR table on this processor");
+		return;
+	}
+	if (h->dmar_item->err == ENOENT && !h->acpi_list->err && h->acpi_list->len) {
+		aud_note(a, h->acpi_list, NULL);
+		emit(a, ST_BAD, "host", "no DMAR table, so nothing is offered");
 		return;
 	}
 	aud_note(a, h->dmar_item, h->dmar_item->err ? strerror(h->dmar_item->err) : h->dmar_problem);

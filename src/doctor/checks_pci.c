@@ -121,7 +121,7 @@ static void above4g_one(struct audit *a, const struct pci_dev *d)
 		return;
 	}
 	for (int i = 0; i < 6; i++)
-		if (bar[i].size >= 256u << 20) {
+		if (bar[i].size >= 256u << 20 && bar[i].start) { /* PCI-001 speaks of those without */
 			big = true;
 			below |= bar[i].start < 4 * GIB;
 		}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "check.h"
+#include "redact.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -233,8 +234,13 @@ static void push(struct audit *a, enum status st, char severity, const char *sub
 	r->ref = a->nref ? malloc(a->nref * sizeof(*r->ref)) : NULL;
 	if (!r->subject || !message || (a->nref && !r->ref))
 		abort();
+	/* Names and values come from the audited host: no secret of it goes into a report. */
 	if (a->nref)
 		memcpy(r->ref, a->ref, a->nref * sizeof(*r->ref));
+	redact_in_place(message, strlen(message) + 1);
+	redact_in_place(r->subject, strlen(r->subject) + 1);
+	for (size_t i = 0; i < r->nref; i++)
+		redact_in_place(r->ref[i].excerpt, sizeof(r->ref[i].excerpt));
 	a->count[st]++;
 	a->nref = a->ncommon;
 	a->emitted = true;

@@ -355,19 +355,15 @@ static bool is_text(const char *s, size_t len)
 	return true;
 }
 
-/* A one-value kernel file ends in a newline; without one its tail was lost. */
+/* Text of sysfs and procfs ends in a newline; without one its tail was lost. Security labels have
+ * none by nature. */
 static bool lost_tail(const struct ev_item *it)
 {
-	static const char *const line_files[] = {"/sys/bus/pci/", "/sys/module/", "/sys/kernel/iommu_groups/",
-						 "/sys/class/", "/proc/cmdline", "/proc/sys/",
-						 "/sys/devices/system/"};
+	size_t n = strlen(it->path), label = strlen("/attr/current");
 
-	if (!it->len || it->data[it->len - 1] == '\n')
+	if (!it->len || it->data[it->len - 1] == '\n' || (n > label && !strcmp(it->path + n - label, "/attr/current")))
 		return false;
-	for (size_t i = 0; i < sizeof(line_files) / sizeof(*line_files); i++)
-		if (!strncmp(it->path, line_files[i], strlen(line_files[i])))
-			return true;
-	return false;
+	return !strncmp(it->path, "/sys/", 5) || !strncmp(it->path, "/proc/", 6);
 }
 
 void ev_classify(struct ev_item *it)

@@ -4,12 +4,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 const char *const distro_name[] = {"unknown", "debian", "rhel", "suse", "arch", "proxmox"};
 
 static bool has_line_word(const char *text, const char *key, const char *word)
 {
-	const char *p = strstr(text, key), *end = p ? strchr(p, '\n') : NULL;
+	const char *p = strstr(text, key), *end = p ? strchr(p + 1, '\n') : NULL;
 	size_t n = strlen(word);
 
 	for (p = p ? strstr(p, word) : NULL; p && (!end || p < end); p = strstr(p + n, word))
@@ -222,20 +223,33 @@ bool need_gpus(struct audit *a)
 	const struct pci *p = &h->pci;
 	bool seen = aud_anchor(a, "/sys/bus/pci/devices");
 
-	if (h->ngpu)
-		return true;
-	for (size_t i = 0; seen && i < p->n; i++) /* one that hides its class might be a GPU */
-		if (!p->dev[i].id_known)
-			for (int k = 0; k < 3; k++)
-				aud_note(a, p->dev[i].id_item[k], ev_text_problem(p->dev[i].id_item[k]));
-	emit(a, ST_NA, "host", "no GPU in this host");
-	return false;
+	for (size_t i = 0; seen && i < p->n; i++) { /* one that hides its class might be a GPU */
+		if (p->dev[i].id_known)
+			continue;
+		for (int k = 0; k < 3; k++)
+			aud_note(a, p->dev[i].id_item[k], ev_text_problem(p->dev[i].id_item[k])
+								  ? ev_text_problem(p->dev[i].id_item[k]) : "no id");
+		emit(a, ST_UNKNOWN, p->dev[i].bdf, "device cannot be identified");
+		aud_anchor(a, "/sys/bus/pci/devices");
+	}
+	if (!h->ngpu)
+		emit(a, ST_NA, "host", "no GPU in this host");
+	return h->ngpu;
 }
 
 void note_dev(struct audit *a, const struct pci_dev *d)
 {
 	if (d->id_item[0])
 		aud_note(a, d->id_item[0], d->id_known ? NULL : "device cannot be identified");
+}
+
+void note_vfs(struct audit *a)
+{
+	const struct pci *p = &a->host->pci;
+
+	for (size_t i = 0; i < p->n; i++)
+		if (p->dev[i].vf_item && p->dev[i].vf_item->err && p->dev[i].vf_item->err != ENOENT)
+			aud_note(a, p->dev[i].vf_item, strerror(p->dev[i].vf_item->err));
 }
 
 bool note_config(struct audit *a, const struct pci_dev *d)
@@ -316,6 +330,29 @@ void note_mod_line(struct audit *a, const struct mod_line *l)
 	aud_quote(a, l->src, text);
 }
 
+#define CONFIG_MAX (4u << 20)
+
+/* The running kernel's own word, where it carries one. */
+static void running_config(struct ev *ev, struct ev_item *item, void *arg)
+{
+	int fd = ev_fd(ev, "/proc/config.gz"), n;
+	gzFile z = fd < 0 ? NULL : gzdopen(fd, "rb");
+	char *buf = malloc(CONFIG_MAX);
+
+	(void)arg;
+	if (!z || !buf) {
+		item->err = fd < 0 ? -fd : ENOMEM;
+	} else {
+		n = gzread(z, buf, CONFIG_MAX);
+		if (n <= 0 || n == CONFIG_MAX)
+			item->err = EBADMSG;
+		else
+			ev_set_data(item, buf, (size_t)n);
+		gzclose(z);
+	}
+	free(buf);
+}
+
 char kernel_config(struct audit *a, const char *name)
 {
 	const struct host *h = a->host;
@@ -327,7 +364,9 @@ char kernel_config(struct audit *a, const char *name)
 		aud_note(a, h->release_item, "kernel release unknown");
 		return 0;
 	}
-	it = ev_getf(a->ev, EV_READ, "/boot/config-%s", h->release);
+	it = ev_derive(a->ev, "config:/proc/config.gz", running_config, NULL);
+	if (it->err == ENOENT)
+		it = ev_getf(a->ev, EV_READ, "/boot/config-%s", h->release);
 	if (it->err == ENOENT)
 		it = ev_getf(a->ev, EV_READ, "/lib/modules/%s/config", h->release);
 	aud_note(a, it, ev_text_problem(it));

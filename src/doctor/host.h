@@ -65,6 +65,8 @@ enum mode host_guess_mode(struct host *h, struct ev *ev, const char **reason);
 bool need_gpus(struct audit *a);
 /* Notes a device's identity; used before judging it. */
 void note_dev(struct audit *a, const struct pci_dev *d);
+/* Notes every graphics function of which cannot be told whether it is a virtual one. */
+void note_vfs(struct audit *a);
 /* Notes the configuration space and whether its extended part could be seen. */
 bool note_config(struct audit *a, const struct pci_dev *d);
 /* Running command line: 1 and *value (never NULL) when the token is there, 0 absent, -1 unknown. */

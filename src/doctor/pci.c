@@ -301,6 +301,7 @@ void pci_collect(struct pci *p, struct ev *ev)
 			const struct ev_item *pf =
 				ev_getf(ev, EV_LINK, "/sys/bus/pci/devices/%s/physfn", d->bdf);
 
+			d->vf_item = pf;
 			d->is_vf = !pf->err;
 			d->physfn = link_base(pf) ? pci_find(p, link_base(pf)) : NULL;
 		}

@@ -67,7 +67,7 @@ struct pci_dev {
 	uint16_t vendor, device;
 	uint32_t class; /* 24 bits */
 	struct pci_config cfg;
-	const struct ev_item *cfg_item, *list_item, *link_item, *group_item, *driver_item;
+	const struct ev_item *cfg_item, *list_item, *link_item, *group_item, *driver_item, *vf_item;
 	const struct ev_item *id_item[3]; /* vendor, device, class */
 	bool id_known;
 	const char *driver;  /* NULL: none */
