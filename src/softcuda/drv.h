@@ -197,7 +197,7 @@ void drv_workers_stop(struct drv_ctx *ctx);
 uint64_t drv_now_ns(void);
 
 /* ---- allocations (drv_mem.c) */
-enum drv_mem_kind { MEM_DEVICE, MEM_HOST, MEM_REGISTERED, MEM_MANAGED, MEM_ARRAY };
+enum drv_mem_kind { MEM_DEVICE, MEM_HOST, MEM_REGISTERED, MEM_MANAGED, MEM_ARRAY, MEM_GLOBAL /* of a module */ };
 struct drv_mem {
 	uint64_t base, size;
 	enum drv_mem_kind kind;
@@ -209,6 +209,8 @@ struct drv_mem {
 };
 /* A copy of the allocation that contains p. */
 bool drv_mem_find(uint64_t p, struct drv_mem *out);
+/* A module's variable, so that pointer attributes know it; drv_mem_release(va, MEM_GLOBAL) forgets it. False: already noted. */
+bool drv_mem_note_global(struct drv_ctx *ctx, uint64_t va, uint64_t size);
 /* Whether [p, p + len) lies in one allocation. */
 bool drv_mem_spans(uint64_t p, uint64_t len);
 int drv_mem_new(struct drv_ctx *ctx, uint64_t bytes, uint64_t align, enum drv_mem_kind kind, uint64_t *va);
@@ -234,6 +236,8 @@ struct drv_module {
 	unsigned nfuncs;
 	struct drv_func **funcs;
 	struct drv_texref *texrefs;
+	unsigned nglobals;
+	uint64_t *globals; /* addresses noted; drv.lock */
 	struct drv_module *next; /* of ctx->modules */
 	bool of_library;
 };

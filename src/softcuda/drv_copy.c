@@ -58,9 +58,9 @@ static int device_side(const struct box *b, struct side *s)
 	struct drv_mem m;
 	uint64_t bytes;
 	DRV_TRY(linear_corner(b, s, s->device));
-	if (!span(b, s, &bytes) || !drv_mem_spans(s->at, bytes) || !drv_mem_find(s->at, &m))
+	if (!span(b, s, &bytes) || !drv_mem_spans(s->at, bytes))
 		return CUDA_ERROR_INVALID_VALUE;
-	s->host_memory = m.kind == MEM_HOST || m.kind == MEM_REGISTERED;
+	s->host_memory = drv_mem_find(s->at, &m) && (m.kind == MEM_HOST || m.kind == MEM_REGISTERED);
 	s->check = bytes;
 	return 0;
 }
@@ -102,7 +102,7 @@ static int resolve(const struct box *b, struct side *s)
 	case CU_MEMORYTYPE_ARRAY:
 		return array_side(b, s);
 	case CU_MEMORYTYPE_UNIFIED:
-		if (drv_mem_find(s->device, &m))
+		if (drv_mem_find(s->device, &m) || sc_mem_ok(s->device, 1))
 			return device_side(b, s);
 		s->host = (const void *)(uintptr_t)s->device;
 		return host_side(b, s);
@@ -418,13 +418,13 @@ static CUresult fill(CUdeviceptr dst, size_t pitch, uint32_t value, unsigned ele
 		pitch = 0;
 	if (dst % element || pitch % element || __builtin_mul_overflow(width, element, &row) || (height > 1 && pitch < row) ||
 	    __builtin_mul_overflow(height - 1, pitch, &bytes) || __builtin_add_overflow(bytes, row, &bytes) ||
-	    !drv_mem_spans(dst, bytes) || !drv_mem_find(dst, &m))
+	    !drv_mem_spans(dst, bytes))
 		return CUDA_ERROR_INVALID_VALUE;
 	struct drv_op *op = drv_op_new(s, OP_COPY, run_fill);
 	if (!op)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	op->u.fill = (struct drv_fill){ .dst = (unsigned char *)(uintptr_t)dst, .pitch = pitch, .width = width, .height = height, .value = value, .element = element };
-	bool host = m.kind == MEM_HOST || m.kind == MEM_REGISTERED;
+	bool host = drv_mem_find(dst, &m) && (m.kind == MEM_HOST || m.kind == MEM_REGISTERED);
 	return drv_submit(op, NULL, 0, !async && host ? DRV_SYNC : DRV_ASYNC);
 }
 

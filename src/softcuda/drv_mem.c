@@ -42,10 +42,11 @@ bool drv_mem_find(uint64_t p, struct drv_mem *out)
 	return m != NULL;
 }
 
+/* Memory of modules is in the engine's book only, until a program asks for a variable by name. */
 bool drv_mem_spans(uint64_t p, uint64_t len)
 {
 	struct drv_mem m;
-	return drv_mem_find(p, &m) && len <= m.size && p - m.base <= m.size - len;
+	return drv_mem_find(p, &m) ? len <= m.size && p - m.base <= m.size - len : sc_mem_ok(p, len);
 }
 
 /* Enters a range; CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED if it overlaps another. */
@@ -65,6 +66,12 @@ static int enter(const struct drv_mem *what)
 	if (r)
 		free(m);
 	return r;
+}
+
+bool drv_mem_note_global(struct drv_ctx *ctx, uint64_t va, uint64_t size)
+{
+	struct drv_mem m = { .base = va, .size = size, .kind = MEM_GLOBAL, .ctx = ctx };
+	return size && !enter(&m);
 }
 
 /* Takes the range that begins at base and is of that kind out of the tree. */
@@ -87,6 +94,8 @@ static int give_back(const struct drv_mem *m)
 	struct drv_pool *p = m->pool;
 	if (p)
 		__atomic_fetch_sub(&p->used, m->size, __ATOMIC_RELAXED);
+	if (m->kind == MEM_GLOBAL)
+		return 0;
 	if (m->kind == MEM_DEVICE || m->kind == MEM_ARRAY)
 		return sc_mem_free(m->ctx->sc, m->base);
 	sc_mem_unregister_host((void *)(uintptr_t)m->base);

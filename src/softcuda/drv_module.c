@@ -202,6 +202,9 @@ void drv_module_drop(struct drv_module *m)
 		drv_obj_free(m->funcs[i]);
 	}
 	free(m->funcs);
+	for (unsigned i = 0; i < m->nglobals; i++)
+		drv_mem_release(m->globals[i], MEM_GLOBAL);
+	free(m->globals);
 	drv_texrefs_drop(m);
 	sc_module_unload(m->sc);
 	drv_obj_free(m);
@@ -327,6 +330,18 @@ CUresult cuModuleEnumerateFunctions(CUfunction *functions, unsigned int numFunct
 	return CUDA_SUCCESS;
 }
 
+static void note_global(struct drv_module *m, uint64_t va, uint64_t size)
+{
+	pthread_mutex_lock(&drv.lock);
+	uint64_t *more = realloc(m->globals, (m->nglobals + 1) * sizeof *more);
+	if (more) {
+		m->globals = more;
+		if (drv_mem_note_global(m->ctx, va, size))
+			m->globals[m->nglobals++] = va;
+	}
+	pthread_mutex_unlock(&drv.lock);
+}
+
 CUresult cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule module, const char *name)
 {
 	struct drv_module *m;
@@ -336,6 +351,7 @@ CUresult cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule module,
 		return CUDA_ERROR_INVALID_VALUE;
 	if (!sc_module_var(m->sc, name, &va, &size))
 		return CUDA_ERROR_NOT_FOUND;
+	note_global(m, va, size);
 	if (dptr)
 		*dptr = va;
 	if (bytes)

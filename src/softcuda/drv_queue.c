@@ -195,14 +195,6 @@ static void run_op(struct drv_op *op)
 		op->release(op);
 }
 
-static void wait_locked(struct drv_op *op)
-{
-	waiters++;
-	while (!atomic_load(&op->done))
-		pthread_cond_wait(&finished, &sched);
-	waiters--;
-}
-
 static void wait_for_room(struct drv_stream *s)
 {
 	if (s->pending < QUEUE_DEPTH)
@@ -280,15 +272,60 @@ int drv_submit_keep(struct drv_op *op, struct drv_op **keep)
 	return submit(op, NULL, 0, DRV_ASYNC, keep);
 }
 
-void drv_op_wait(struct drv_op *op)
+static struct drv_op *take(struct drv_worker *w)
 {
-	for (int i = 0; i < WAIT_SPIN; i++) {
-		if (atomic_load_explicit(&op->done, memory_order_acquire))
-			return;
-		relax();
+	struct drv_op *op = w->head;
+	if (!op)
+		return NULL;
+	w->head = op->next;
+	if (!w->head)
+		w->tail = &w->head;
+	atomic_fetch_sub(&w->ready, 1);
+	return op;
+}
+
+/* Whether goal, which is not done, waits for the ready op: a waiting thread may then run it itself. */
+static bool precedes(const struct drv_op *op, const struct drv_op *goal)
+{
+	const struct drv_stream *s = goal->stream;
+	if (op->stream == s || s == s->ctx->barrier)
+		return true;
+	return s == s->ctx->legacy && !(op->stream->flags & CU_STREAM_NON_BLOCKING);
+}
+
+/* A ready kernel or copy that goal waits for, taken from its worker. Host functions stay on theirs. */
+static struct drv_op *take_for(struct drv_op *goal)
+{
+	for (int i = OP_COMPUTE; i <= OP_COPY; i++) {
+		struct drv_worker *w = &goal->stream->ctx->worker[i];
+		if (w->head && precedes(w->head, goal))
+			return take(w);
 	}
+	return NULL;
+}
+
+/* Runs what goal waits for rather than wake a worker and sleep; polls a while; sleeps. */
+void drv_op_wait(struct drv_op *goal)
+{
+	int polls = 0;
 	pthread_mutex_lock(&sched);
-	wait_locked(op);
+	while (!atomic_load(&goal->done)) {
+		struct drv_op *op = take_for(goal);
+		if (op || polls < WAIT_SPIN) {
+			pthread_mutex_unlock(&sched);
+			if (op)
+				run_op(op);
+			for (; !op && polls < WAIT_SPIN && !atomic_load_explicit(&goal->done, memory_order_acquire); polls++)
+				relax();
+			pthread_mutex_lock(&sched);
+			if (op)
+				complete(op);
+		} else {
+			waiters++;
+			pthread_cond_wait(&finished, &sched);
+			waiters--;
+		}
+	}
 	pthread_mutex_unlock(&sched);
 }
 
@@ -351,18 +388,6 @@ void drv_stream_drop(struct drv_stream *s)
 }
 
 /* ---- workers */
-
-static struct drv_op *take(struct drv_worker *w)
-{
-	struct drv_op *op = w->head;
-	if (!op)
-		return NULL;
-	w->head = op->next;
-	if (!w->head)
-		w->tail = &w->head;
-	atomic_fetch_sub(&w->ready, 1);
-	return op;
-}
 
 /* Nothing to do: poll for a while without the lock, then sleep. */
 static void rest(struct drv_worker *w)

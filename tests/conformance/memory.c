@@ -109,8 +109,7 @@ static void fresh_memory(void)
 static void pinned(void)
 {
 	enum { N = 4096 };
-	static uint32_t want[N];
-	uint32_t *host = NULL, value = 0xabcdef01u, n = N;
+	uint32_t *host = NULL, value = 0xabcdef01u, n = N, *want = malloc(N * 4);
 	CUdeviceptr device = 0;
 	unsigned flags = 0;
 	CUfunction f = conf_function(conf_module(ptx_basic), "fill"), affine = conf_function(conf_module(ptx_basic), "affine");
@@ -122,7 +121,7 @@ static void pinned(void)
 	/* The kernel writes host memory; the host reads it as its own. */
 	LAUNCH(f, N / 256, 256, 0, &device, &value, &n);
 	OK(cuCtxSynchronize());
-	for (int i = 0; i < N; i++)
+	for (int i = 0; want && i < N; i++)
 		want[i] = value;
 	SAME(host, want, N * 4);
 	/* And reads what the host wrote, with no copy in between. */
@@ -143,6 +142,7 @@ static void pinned(void)
 	OK(cuMemFree(d));
 	OK(cuMemFreeHost(host));
 	IS(CUDA_ERROR_INVALID_VALUE, cuMemFreeHost(host));
+	free(want);
 }
 
 static void pinned_errors(void)
@@ -166,8 +166,8 @@ static void registered(void)
 	uint32_t *host = NULL, n = (uint32_t)(bytes / 4), value = 0x600df00d, *want = malloc(bytes);
 	CUdeviceptr device = 0;
 	CUfunction f = conf_function(conf_module(ptx_basic), "fill");
-	if (posix_memalign((void **)&host, page, bytes) || !want)
-		abort();
+	if (!TRUE(posix_memalign((void **)&host, page, bytes) == 0) || !want)
+		return;
 	memset(host, 0x11, bytes);
 	memset(want, 0x11, bytes);
 	IS(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, cuMemHostUnregister(host));
