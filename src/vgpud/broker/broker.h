@@ -184,6 +184,7 @@ void exec_lease_end(struct bexec *x);
 
 /* control.c */
 int control_start(struct broker *b, int fd);
+void control_listening(struct vm *vm, int rc);
 
 /* state.c */
 struct vgpu_err *state_open(struct broker *b);

@@ -26,6 +26,7 @@ struct client {
 	struct loop_io io;
 	struct buf in, out;
 	bool admin, ended;
+	uint32_t waits_for; /* VM whose socket the keeper is opening; 0: none */
 };
 
 /* ---- views ---- */
@@ -208,10 +209,7 @@ static struct vgpu_err *cmd_register(struct broker *b, json_t *q, json_t **data)
 		vm_remove(vm);
 		return e;
 	}
-	vm_listen(vm);
-	log_info("VM %s registered: id %u, share %u, quota %llu", s.name, s.id, vm->tenant.share,
-		 (unsigned long long)s.quota);
-	*data = vm_view(vm, true);
+	vm_listen(vm); /* answered by control_listening(), when its socket is there */
 	return NULL;
 }
 
@@ -365,23 +363,30 @@ static void client_end(struct client *c)
 	free(c);
 }
 
+static void reply(struct client *c, const struct vgpu_err *e, json_t *data)
+{
+	json_t *reply = e ? json_pack("{s:b, s:s}", "ok", 0, "error", e->text)
+		  : json_pack("{s:b, s:o}", "ok", 1, "data", data);
+	char *text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
+	if (!text || buf_printf(&c->out, "%s\n", text))
+		c->ended = true;
+	free(text);
+	json_decref(reply);
+}
+
 static void answer(struct client *c, const char *line)
 {
 	cleanup_err struct vgpu_err *e = NULL;
-	json_t *q = json_loads(line, JSON_REJECT_DUPLICATES, NULL), *data = NULL, *reply;
-	char *text;
+	json_t *q = json_loads(line, JSON_REJECT_DUPLICATES, NULL), *data = NULL;
 
 	if (!json_is_object(q))
 		e = err_new("not a JSON object");
 	else
 		e = run_command(c, q, &data);
-	reply = e ? json_pack("{s:b, s:s}", "ok", 0, "error", e->text)
-		  : json_pack("{s:b, s:o}", "ok", 1, "data", data);
-	text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
-	if (!text || buf_printf(&c->out, "%s\n", text))
-		c->ended = true;
-	free(text);
-	json_decref(reply);
+	if (e || data)
+		reply(c, e, data);
+	else
+		c->waits_for = c->broker->next_vm - 1;
 	json_decref(q);
 }
 
@@ -402,16 +407,11 @@ static int client_flush(struct client *c)
 	return loop_mod(&c->broker->loop, &c->io, c->out.len ? EPOLLOUT : EPOLLIN);
 }
 
-static void client_event(struct loop_io *io, uint32_t events)
+static void client_serve(struct client *c)
 {
-	struct client *c = io->arg;
 	char *nl;
 
-	if (!(events & EPOLLOUT) && buf_read(&c->in, io->fd) <= 0) {
-		client_end(c);
-		return;
-	}
-	while (!c->ended && !c->out.len && c->in.len && (nl = memchr(c->in.data, '\n', c->in.len))) {
+	while (!c->ended && !c->waits_for && !c->out.len && c->in.len && (nl = memchr(c->in.data, '\n', c->in.len))) {
 		*nl = 0;
 		answer(c, c->in.data);
 		buf_eat(&c->in, (size_t)(nl - c->in.data) + 1);
@@ -420,6 +420,52 @@ static void client_event(struct loop_io *io, uint32_t events)
 	}
 	if (c->ended || (c->out.len && client_flush(c)))
 		client_end(c);
+}
+
+static void client_event(struct loop_io *io, uint32_t events)
+{
+	struct client *c = io->arg;
+
+	if (!(events & EPOLLOUT) && buf_read(&c->in, io->fd) <= 0)
+		client_end(c);
+	else
+		client_serve(c);
+}
+
+/* A registration is over: the VM's socket is there, or it is not and the VM goes again. */
+void control_listening(struct vm *vm, int rc)
+{
+	struct broker *b = vm->broker;
+	cleanup_err struct vgpu_err *e = NULL, *gone = NULL;
+	uint32_t id = vm->set.id;
+	bool fresh = false;
+
+	list_for_each(n, &b->clients)
+		fresh |= list_entry(n, struct client, node)->waits_for == id;
+	if (!fresh)
+		return;
+	if (rc) {
+		e = err_sys(-rc, "VM %s: opening its socket in run-dir (see the log)", vm->set.name);
+		gone = state_delete(b, id);
+		if (gone)
+			log_error("%s", gone->text);
+	} else {
+		log_info("VM %s registered: id %u, share %u, quota %llu", vm->set.name, id, vm->tenant.share,
+			 (unsigned long long)vm->set.quota);
+	}
+	list_for_each(n, &b->clients) {
+		struct client *c = list_entry(n, struct client, node);
+
+		if (c->waits_for != id)
+			continue;
+		c->waits_for = 0;
+		reply(c, e, e ? NULL : vm_view(vm, true));
+		if (client_flush(c))
+			c->ended = true;
+		client_serve(c);
+	}
+	if (rc)
+		vm_remove(vm);
 }
 
 static unsigned count_clients(struct broker *b)

@@ -81,6 +81,8 @@ static void on_listening(struct broker *b, struct msg *m)
 		vm->listening = true;
 	else if (vm)
 		log_error("VM %s: its socket cannot be opened: %s", vm->set.name, strerror(-r->rc));
+	if (vm)
+		control_listening(vm, r->rc);
 	b->listening_pending--;
 	if (!b->listening_pending && b->dev.known)
 		broker_ready(b, NULL);

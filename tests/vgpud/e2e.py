@@ -1,0 +1,329 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""vgpud from outside: starting and refusing to, tenants, channels, deaths of every process."""
+import os
+import pathlib
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import traceback
+
+sys.path.insert(0, os.path.dirname(__file__))
+from harness import (ADMIN, DEAD, FREE, MAGIC, RUN, RUNNING, SOFTCUDA, VGPUD, Peer, Refused, Vgpud,  # noqa: E402
+                     wait_for)
+
+ERR_CRASHED, ERR_KEEPER_GONE = 1, 8
+VM_DEAD = 3
+STATUS_WORD, ERROR_WORD = 40, 44  # offsets in struct vgpu_header
+
+
+def fails(command, *words, env=None):
+    """Exit status not 0, exactly one error line, and it holds these words."""
+    r = subprocess.run([str(c) for c in command], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, timeout=30,
+                       env=env)
+    errors = [line for line in r.stderr.splitlines() if ': error: ' in line]
+    assert r.returncode != 0, 'succeeded'
+    assert len(errors) == 1, r.stderr
+    for w in words:
+        assert w in errors[0], (w, errors[0])
+    return r
+
+
+def test_check_config():
+    with tempfile.TemporaryDirectory() as d:
+        conf = pathlib.Path(d) / 'vgpud.conf'
+        conf.write_text(f'run-dir = {d}/run\nquantum = 3ms\n')
+        env = dict(os.environ, VGPU_DRIVER=str(SOFTCUDA))
+        subprocess.run([str(VGPUD), '-n', '-c', str(conf)], check=True, env=env, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        conf.write_text('run-dir = /tmp/x\nquantum = soon\n')
+        fails([VGPUD, '-c', conf], 'vgpud.conf:2: quantum: "soon" is not a duration')
+        fails([VGPUD, '-c', conf, '-n'], 'vgpud.conf:2: quantum:')
+        fails([VGPUD, '-c', '/dev/null', '-o', 'colour=red'], 'option -o 1: colour: no such key')
+        fails([VGPUD, '-c', d + '/absent'], 'absent', 'No such file')
+        assert not (pathlib.Path(d) / 'run').exists(), 'half started'
+
+
+def test_bad_driver():
+    with tempfile.TemporaryDirectory() as d:
+        v = Vgpud(directory=d, driver='/nowhere/libcuda.so.1')
+        fails(v.command(), 'driver: /nowhere/libcuda.so.1', env=v.environment())
+        junk = pathlib.Path(d) / 'libcuda.so.1'
+        junk.write_text('not a library')
+        junk.chmod(0o755)
+        v = Vgpud(directory=d, driver=junk)
+        fails(v.command(), 'driver', 'libcuda.so.1', env=v.environment())
+        assert not list((pathlib.Path(d) / 'run').glob('*.sock')), 'half started'
+
+
+def test_second_vgpud():
+    with Vgpud() as v:
+        fails(v.command(), 'another vgpud runs there', str(v.process.pid), env=v.environment())
+        v.ok('status')
+
+
+def test_stale_socket():
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        v.stop(signal.SIGKILL)
+        assert (v.run / 'guest.sock').exists()
+        fails([ADMIN, '--run-dir', v.run, 'status'], 'control.sock', 'stale socket')
+        fails([RUN, '--run-dir', v.run, '--tenant', 'a', '--', 'true'], 'guest.sock', 'stale socket')
+        v.start()
+        assert [vm['name'] for vm in v.ok('list-vms')] == ['a'], 'the VM survived the restart'
+        Peer(v.run, 'a').close()
+
+
+def test_foreign_socket():
+    with tempfile.TemporaryDirectory() as d:
+        v = Vgpud(directory=d)
+        v.run.mkdir()
+        (v.run / 'guest.sock').write_text('mine')
+        fails(v.command(), 'guest.sock', 'not a socket', env=v.environment())
+        assert (v.run / 'guest.sock').read_text() == 'mine'
+        assert not (v.run / 'control.sock').exists(), 'half started'
+
+
+def test_tenants():
+    with Vgpud('bar-budget=1G') as v:
+        total = v.ok('status')['device_memory']
+        v.ok('register-vm', name='a', quota=total // 2)
+        for fields, words in [
+                (dict(name='b', quota=total), 'at most'), (dict(name='a'), 'registered already'),
+                (dict(name='../b'), 'name'), (dict(name='b', weight=101), 'weight'),
+                (dict(name='b', priority='urgent'), 'priority'), (dict(name='b', colour=1), 'colour'),
+                (dict(name='b', quota=1, bar_size=3 << 28), 'power of two'), (dict(), 'name')]:
+            r = v.ask('register-vm', **fields)
+            assert not r['ok'] and words in r['error'], (fields, r)
+        for name in 'bcd':
+            v.ok('register-vm', name=name, quota=1 << 20)
+        r = v.ask('register-vm', name='e', quota=1 << 20)
+        assert not r['ok'] and 'bar-budget' in r['error'] and '1 GiB' in r['error'], r
+        try:
+            Peer(v.run, 'nobody')
+            raise AssertionError('unknown tenant admitted')
+        except Refused as e:
+            assert e.args[0] == 2 and 'nobody' in e.args[1]
+        fails([RUN, '--run-dir', v.run, '--tenant', 'nobody', '--', 'true'], 'nobody', 'not registered')
+        p = Peer(v.run, 'a')
+        assert p.word(0) == MAGIC
+        assert struct.unpack_from('<Q', p.bar, 32)[0] == total // 2, 'the header tells the quota'
+        r = v.ask('remove-vm', name='a')
+        assert not r['ok'] and 'connected' in r['error']
+        p.close()
+        wait_for('a is removable', lambda: v.ask('remove-vm', name='a')['ok'])
+        assert not (v.run / 'vm/a.sock').exists() and (v.run / 'vm/b.sock').exists()
+
+
+def test_bad_hello():
+    with Vgpud() as v:
+        v.ok('register-vm', name='a')
+        for hello in (b'x', struct.pack('<II64s', 1, 1, b'a'), struct.pack('<II64s', 0x58495656, 2, b'a'),
+                      struct.pack('<II64s', 0x58495656, 1, b'a' * 64), b'y' * 5000):
+            try:
+                Peer(v.run, '', hello)
+                raise AssertionError('bad hello admitted')
+            except Refused as e:
+                assert e.args[0] == 1, e
+        Peer(v.run, 'a').close()
+
+
+def test_control_socket():
+    with Vgpud() as v:
+        for line in (b'{', b'[]', b'{"cmd": 5}', b'{"cmd": "reboot"}', b'{"a":1,"a":2}'):
+            with socket.socket(socket.AF_UNIX) as s:
+                s.connect(str(v.run / 'control.sock'))
+                s.sendall(line + b'\n')
+                assert b'"ok":false' in s.makefile('rb').readline()
+        with socket.socket(socket.AF_UNIX) as s:  # an endless line ends the connection, not vgpud
+            s.connect(str(v.run / 'control.sock'))
+            try:
+                for _ in range(64):
+                    s.sendall(b'x' * 4096)
+                assert s.recv(1) == b''
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+        assert (v.run / 'control.sock').stat().st_mode & 0o777 == 0o660
+        assert (v.run / 'guest.sock').stat().st_mode & 0o777 == 0o660
+        v.ok('register-vm', name='a')
+        assert (v.run / 'vm/a.sock').stat().st_mode & 0o777 == 0o600
+
+
+def test_channel_life():
+    with Vgpud() as v:
+        v.ok('register-vm', name='a')
+        p = Peer(v.run, 'a')
+        assert p.state() == FREE
+        p.want(7)
+        assert p.wait_state(RUNNING, DEAD) == RUNNING, (p.error(), v.log_text())
+        assert p.generation() == 7
+        first = v.children('vgpu-executor')
+        assert len(first) == 1
+        mark = (2 << 20) + (1 << 20)  # in channel 0's bounce
+        p.bar[mark:mark + 4] = b'mark'
+        os.kill(first[0], signal.SIGKILL)
+        p.wait_state(DEAD)
+        assert p.error() == ERR_CRASHED and p.bar[mark:mark + 4] == b'mark', 'a death leaves the memory'
+        p.want(0)
+        p.wait_state(FREE)
+        assert p.bar[mark:mark + 4] == bytes(4), 'FREE means zero'
+        p.want(8)
+        assert p.wait_state(RUNNING, DEAD) == RUNNING
+        p.want(9)  # a guest that was reset: the old one is replaced
+        wait_for('generation 9 runs', lambda: p.generation() == 9 and p.state() == RUNNING)
+        assert len(v.children('vgpu-executor')) == 1
+        p.close()
+        wait_for('the executor ended with its peer', lambda: not v.children('vgpu-executor'))
+
+
+def test_jail():
+    with Vgpud() as v:
+        v.ok('register-vm', name='a')
+        p = Peer(v.run, 'a')
+        p.want(1)
+        assert p.wait_state(RUNNING, DEAD) == RUNNING, v.log_text()
+        pid = v.children('vgpu-executor')[0]
+        status = dict(line.split(':\t', 1) for line in pathlib.Path(f'/proc/{pid}/status').read_text().splitlines()
+                      if ':\t' in line)
+        assert status['Seccomp'] == '2' and status['NoNewPrivs'] == '1', status
+        assert int(status['CapEff'], 16) == 0 and int(status['CapPrm'], 16) == 0, status
+        if os.geteuid() == 0:
+            uids = set(status['Uid'].split())
+            assert len(uids) == 1 and int(uids.pop()) >= 1900000001, 'its own uid'
+            links = sorted(os.readlink(f'/proc/{pid}/fd/{fd}') for fd in os.listdir(f'/proc/{pid}/fd'))
+            assert not [ln for ln in links if ln.endswith(('.sock', '.db', '.lock'))], links
+            for ns in ('net', 'ipc', 'pid_for_children', 'uts'):
+                assert os.readlink(f'/proc/{pid}/ns/{ns}') != os.readlink(f'/proc/self/ns/{ns}'), ns
+            broker = v.children('vgpu-broker')[0]
+            assert 'Uid:\t0' not in pathlib.Path(f'/proc/{broker}/status').read_text()
+        p.close()
+
+
+def test_broker_dies():
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        p = Peer(v.run, 'a')
+        p.want(3)
+        assert p.wait_state(RUNNING, DEAD) == RUNNING, v.log_text()
+        executor, broker = v.children('vgpu-executor'), v.children('vgpu-broker')
+        os.kill(broker[0], signal.SIGKILL)
+        wait_for('a new broker', lambda: v.children('vgpu-broker') not in ([], broker))
+        wait_for('its control socket', lambda: v.ask('status')['ok'])
+        wait_for('the probe is gone', lambda: v.children('vgpu-executor') == executor)
+        assert p.state() == RUNNING and p.generation() == 3, 'adopted'
+        assert v.ok('show-vm', name='a')['channels'][0]['state'] == 'run'
+        p.want(0)
+        p.wait_state(FREE)
+        q = Peer(v.run, 'a')
+        q.want(1)
+        assert q.wait_state(RUNNING, DEAD) == RUNNING
+        q.close()
+        p.close()
+
+
+def test_keeper_dies():
+    with Vgpud() as v:
+        v.ok('register-vm', name='a')
+        p = Peer(v.run, 'a')
+        p.want(1)
+        assert p.wait_state(RUNNING, DEAD) == RUNNING, v.log_text()
+        pids = v.children('vgpu-executor') + v.children('vgpu-broker')
+        v.stop(signal.SIGKILL)
+        wait_for('the header says so', lambda: p.word(STATUS_WORD) == VM_DEAD)
+        assert p.word(ERROR_WORD) == ERR_KEEPER_GONE and p.state() == DEAD
+        wait_for('everything ended', lambda: not [x for x in pids if pathlib.Path(f'/proc/{x}').exists() and
+                 'Z' not in pathlib.Path(f'/proc/{x}/stat').read_text().split(') ')[1][:1]])
+        p.close()
+
+
+def test_33_processes():
+    with Vgpud() as v:
+        v.ok('register-vm', name='a')
+        peers = [Peer(v.run, 'a') for _ in range(32)]
+        try:
+            Peer(v.run, 'a')
+            raise AssertionError('33rd admitted')
+        except Refused as e:
+            assert e.args[0] == 5 and '32 channels' in e.args[1]
+        peers.pop().close()
+
+        def again():
+            try:
+                Peer(v.run, 'a').close()
+                return True
+            except Refused:
+                return False
+        wait_for('a place is free again', again)
+        for p in peers:
+            p.close()
+
+
+def test_ivshmem():
+    with Vgpud() as v:
+        v.ok('register-vm', name='a')
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(30)
+        s.connect(str(v.run / 'vm/a.sock'))
+        got = []
+        while len(got) < 3 + 66:
+            data, fds, _, _ = socket.recv_fds(s, 8, 4)
+            assert len(data) == 8
+            got.append((struct.unpack('<q', data)[0], fds))
+        assert [g[0] for g in got] == [0, 1, -1] + [0] * 33 + [1] * 33
+        assert [len(g[1]) for g in got] == [0, 0, 1] + [1] * 66
+        size = os.fstat(got[2][1][0]).st_size
+        assert size == 256 << 20
+        try:
+            os.ftruncate(got[2][1][0], 4096)
+            raise AssertionError('memfd is not sealed')
+        except PermissionError:
+            pass
+        second = socket.socket(socket.AF_UNIX)  # a second QEMU on the same VM gets nothing
+        second.settimeout(30)
+        second.connect(str(v.run / 'vm/a.sock'))
+        assert second.recv(8) == b''
+        s.close()
+        for _, fds in got:
+            for fd in fds:
+                os.close(fd)
+        wait_for('the VM is down', lambda: v.ok('show-vm', name='a')['status'] == 'down')
+
+
+def test_vgpu_run():
+    env = dict(os.environ, VGPU_DRIVER=str(SOFTCUDA))
+    r = subprocess.run([str(RUN), '--private', '--', 'sh', '-c', 'echo out; echo err >&2; test -S $VGPU_SOCKET && exit 42'],
+                       env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (r.returncode, r.stdout, r.stderr) == (42, 'out\n', 'err\n'), r
+    r = subprocess.run([str(RUN), '--private', '--', 'sh', '-c', 'kill -USR1 $$'], env=env, timeout=60)
+    assert r.returncode == -signal.SIGUSR1, r
+    r = subprocess.run([str(RUN), '--direct', '--', 'sh', '-c', 'echo $LD_LIBRARY_PATH'], env=env, timeout=60,
+                       stdout=subprocess.PIPE, text=True)
+    assert r.stdout.strip().split(':')[0] == str(SOFTCUDA.parent), r
+    fails([RUN, '--direct', '--', '/nonexistent/program'], '/nonexistent/program')
+
+
+def main():
+    if not SOFTCUDA.exists():
+        print('skipped: softcuda is not built')
+        return 77
+    failed = 0
+    only = sys.argv[1:]
+    for name, f in list(globals().items()):
+        if not name.startswith('test_') or (only and name not in only):
+            continue
+        try:
+            f()
+            print('ok', name, flush=True)
+        except Exception:  # one test's failure must not hide the others
+            failed += 1
+            print('not ok', name)
+            traceback.print_exc(file=sys.stdout)
+    print(f'{failed} failed')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
