@@ -128,16 +128,16 @@ int op_mem_info(struct exec *x, struct call *c, struct vgpu_out_mem_info *out)
 	return CUDA_SUCCESS;
 }
 
-/* Extents at the guest's own address. CUDA_ERROR_ALREADY_MAPPED: taken here, choose another. */
+/* Extents, or their first pages, at the guest's own address. CUDA_ERROR_ALREADY_MAPPED: taken here, choose another. */
 int op_host_map(struct exec *x, struct call *c, const struct vgpu_in_host_map *in)
 {
 	const struct exec_env *env = x->env;
-	uint64_t bytes = (uint64_t)in->count * VGPU_EXTENT_SIZE;
+	uint64_t room = (uint64_t)in->count * VGPU_EXTENT_SIZE, bytes = in->pages ? in->pages * 4096ull : room;
 	uint32_t have = vgpu_extent_count(env->bar_size);
 	void *at = (void *)(uintptr_t)in->va, *p;
 	int rc;
 
-	if (!in->va || in->va % 4096 || in->va + bytes < in->va || in->first >= have || in->count > have - in->first)
+	if (!in->va || in->va % 4096 || bytes > room || in->va + bytes < in->va || in->first >= have || in->count > have - in->first)
 		return CUDA_ERROR_INVALID_VALUE;
 	if (env->ops->extents_check(env->ops_ctx, in->first, in->count))
 		return CUDA_ERROR_INVALID_VALUE;

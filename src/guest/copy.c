@@ -371,7 +371,7 @@ CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dst, CUdeviceptr src, size_t n, CUstre
 static int plane_of(struct plane *p, CUmemorytype type, const void *host, CUdeviceptr dev, CUarray array, size_t pitch,
 		    size_t x, size_t y, size_t width, size_t height)
 {
-	uint64_t at = type == CU_MEMORYTYPE_HOST ? (uintptr_t)host : dev;
+	uint64_t at = type == CU_MEMORYTYPE_HOST ? (uintptr_t)host : dev, row, start;
 	struct gobj *a;
 
 	if (type == CU_MEMORYTYPE_ARRAY) {
@@ -385,9 +385,11 @@ static int plane_of(struct plane *p, CUmemorytype type, const void *host, CUdevi
 		return CUDA_ERROR_INVALID_VALUE;
 	if (!pitch)
 		pitch = width;
-	if (pitch < width + x && height > 1)
+	if (__builtin_add_overflow(width, x, &row) || (pitch < row && height > 1) ||
+	    __builtin_mul_overflow((uint64_t)y, pitch, &start) || __builtin_add_overflow(start, x, &start) ||
+	    __builtin_add_overflow(start, at, &at))
 		return CUDA_ERROR_INVALID_VALUE;
-	return linear(p, at + y * pitch + x, pitch, width, height,
+	return linear(p, at, pitch, width, height,
 		      type == CU_MEMORYTYPE_HOST ? WANT_HOST : type == CU_MEMORYTYPE_DEVICE ? WANT_DEVICE : WANT_ANY);
 }
 

@@ -30,6 +30,7 @@ struct extents { /* one mapping */
 struct pinned { /* gmem.data */
 	struct extents *x;
 	uint32_t page, pages; /* in a slab */
+	bool registered;      /* the program's own pages, moved here */
 };
 
 static struct extents *slabs;
@@ -43,6 +44,11 @@ static void release(struct extents *x)
 	munmap((void *)(uintptr_t)x->va, (size_t)x->count * VGPU_EXTENT_SIZE);
 	p->ops->extents_free(p, x->first, x->count);
 	free(x);
+}
+
+static bool is_registered(const struct gmem *m)
+{
+	return m->kind == GM_STAGED || (m->data && ((struct pinned *)m->data)->registered);
 }
 
 static int map_both(struct gobj *ctx, struct extents *x, uint64_t va)
@@ -233,7 +239,7 @@ CUresult cuMemFreeHost(void *p)
 
 	if (rc)
 		return rc;
-	if (!gmem_find((uintptr_t)p, &m) || m.base != (uintptr_t)p || !gmem_is_host(m.kind))
+	if (!gmem_find((uintptr_t)p, &m) || m.base != (uintptr_t)p || !gmem_is_host(m.kind) || is_registered(&m))
 		return CUDA_ERROR_INVALID_VALUE;
 	rc = cuCtxSynchronize(); /* copies from it may still be under way */
 	pthread_mutex_lock(&lock);
@@ -274,25 +280,142 @@ CUresult cuMemHostGetFlags(unsigned int *flags, void *p)
 }
 
 /*
- * The program's own pages cannot be seen by the executor. Registered without DEVICEMAP they are
- * remembered and copied through the bounce area, which no program can tell from pinned memory but by
- * speed; with DEVICEMAP the device would have to reach them, so that is refused.
+ * Registering. The executor cannot see the program's own pages, so whole private anonymous ones are
+ * moved into extents under the address they have; they must not be written while that happens. Any
+ * others, registered without DEVICEMAP, are remembered and copied through the bounce area, which
+ * differs by its speed only; with DEVICEMAP the device would have to reach them, so that is refused.
  */
+
+/* Is [from, to) wholly private anonymous memory, not a stack? */
+static bool movable(uint64_t from, uint64_t to)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	char line[512];
+
+	while (f && from < to && fgets(line, sizeof(line), f)) {
+		unsigned long long lo, hi, off, inode;
+		char perms[5], dev[16];
+
+		if (sscanf(line, "%llx-%llx %4s %llx %15s %llu", &lo, &hi, perms, &off, dev, &inode) != 6 || hi <= from)
+			continue;
+		if (lo > from || strncmp(perms, "rw-p", 4) || inode || strstr(line, "[stack") || strstr(line, "[v"))
+			break;
+		from = hi;
+	}
+	if (f)
+		fclose(f);
+	return from >= to;
+}
+
+/* Puts `len` bytes of the mapping at `from` in place of what is at `to`. */
+static bool replace(void *to, void *from, size_t len)
+{
+	return mremap(from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to;
+}
+
+/* lock held. Not movable or no room: CUDA_ERROR_NOT_SUPPORTED, nothing changed. */
+static int move_in(struct gobj *ctx, void *at, size_t bytes, struct extents *x)
+{
+	struct vgpu_in_host_map in = { .va = (uintptr_t)at, .first = x->first, .count = x->count,
+				       .pages = (vg_u32)(bytes / PAGE) };
+	struct vgpu_in_host_unmap out = { .va = (uintptr_t)at };
+	size_t room = (size_t)x->count * VGPU_EXTENT_SIZE;
+	void *m = guest_client->port->ops->extents_map(guest_client->port, x->first, x->count, NULL);
+
+	if (m == MAP_FAILED)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	if (vgpu_call_host_map(guest_client, ctx->wire, &in)) {
+		munmap(m, room);
+		return CUDA_ERROR_NOT_SUPPORTED;
+	}
+	memcpy(m, at, bytes);
+	if (!replace(at, m, bytes)) {
+		vgpu_call_host_unmap(guest_client, ctx->wire, work_position(guest_client), &out);
+		munmap(m, room);
+		return CUDA_ERROR_NOT_SUPPORTED;
+	}
+	if (room > bytes)
+		munmap((char *)m + bytes, room - bytes);
+	x->va = (uintptr_t)at;
+	return CUDA_SUCCESS;
+}
+
+static int move_pages(struct gobj *ctx, void *at, size_t bytes, struct pinned **out)
+{
+	struct vgpu_port *port = guest_client->port;
+	struct pinned *p = calloc(1, sizeof(*p));
+	struct extents *x = calloc(1, sizeof(*x));
+	int rc = CUDA_ERROR_NOT_SUPPORTED;
+
+	if (p && x && bytes <= (uint64_t)VGPU_EXTENTS_MAX * VGPU_EXTENT_SIZE) {
+		x->count = (uint32_t)((bytes + VGPU_EXTENT_SIZE - 1) / VGPU_EXTENT_SIZE);
+		if (!port->ops->extents_alloc(port, x->count, &x->first)) {
+			rc = move_in(ctx, at, bytes, x);
+			if (rc)
+				port->ops->extents_free(port, x->first, x->count);
+		}
+	}
+	if (rc) {
+		free(p);
+		free(x);
+		return rc;
+	}
+	p->x = x;
+	p->registered = true;
+	*out = p;
+	return CUDA_SUCCESS;
+}
+
+static int move_back(struct gobj *ctx, struct gmem *m)
+{
+	struct vgpu_in_host_unmap in = { .va = m->base };
+	struct pinned *p = m->data;
+	void *own = mmap(NULL, m->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int rc = cuCtxSynchronize();
+
+	if (own == MAP_FAILED)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	memcpy(own, (void *)(uintptr_t)m->base, m->size);
+	if (!replace((void *)(uintptr_t)m->base, own, m->size)) {
+		munmap(own, m->size);
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	vgpu_call_host_unmap(guest_client, ctx->wire, work_position(guest_client), &in);
+	guest_client->port->ops->extents_free(guest_client->port, p->x->first, p->x->count);
+	free(p->x);
+	free(p);
+	return rc;
+}
+
 CUresult cuMemHostRegister_v2(void *p, size_t bytes, unsigned int flags)
 {
-	struct gmem m = { .base = (uintptr_t)p, .size = bytes, .kind = GM_STAGED, .flags = flags };
+	struct gmem m = { .base = (uintptr_t)p, .size = bytes, .kind = GM_STAGED, .flags = flags }, other;
+	struct pinned *pin = NULL;
 	struct gobj *ctx;
 	int rc = ctx_enter(&ctx);
 
 	if (rc)
 		return rc;
-	if (!p || !bytes || (flags & ~15u))
+	if (!p || !bytes || (flags & ~15u) || m.base + bytes < m.base)
 		return CUDA_ERROR_INVALID_VALUE;
-	if (flags & (CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_IOMEMORY))
+	if (gmem_find(m.base, &other) || gmem_find(m.base + bytes - 1, &other))
+		return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
+	if (flags & CU_MEMHOSTREGISTER_IOMEMORY)
 		return CUDA_ERROR_NOT_SUPPORTED;
 	m.ctx = ctx;
-	rc = gmem_add(&m);
-	return rc == -EEXIST ? CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED : rc ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+	pthread_mutex_lock(&lock);
+	if (m.base % PAGE == 0 && bytes % PAGE == 0 && movable(m.base, m.base + bytes) && !move_pages(ctx, p, bytes, &pin)) {
+		m.kind = GM_HOST;
+		m.data = pin;
+	}
+	if (!pin && (flags & CU_MEMHOSTREGISTER_DEVICEMAP))
+		rc = CUDA_ERROR_NOT_SUPPORTED;
+	else
+		rc = gmem_add(&m) ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+	if (rc && pin)
+		move_back(ctx, &m);
+	pthread_mutex_unlock(&lock);
+	return rc;
 }
 
 CUresult cuMemHostUnregister(void *p)
@@ -303,8 +426,11 @@ CUresult cuMemHostUnregister(void *p)
 
 	if (rc)
 		return rc;
-	if (!gmem_find((uintptr_t)p, &m) || m.kind != GM_STAGED || m.base != (uintptr_t)p)
+	if (!gmem_find((uintptr_t)p, &m) || m.base != (uintptr_t)p || !is_registered(&m))
 		return CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
-	gmem_remove(m.base, &m);
-	return CUDA_SUCCESS;
+	pthread_mutex_lock(&lock);
+	if (gmem_remove(m.base, &m) && m.kind == GM_HOST)
+		rc = move_back(ctx, &m);
+	pthread_mutex_unlock(&lock);
+	return rc;
 }

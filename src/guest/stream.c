@@ -32,6 +32,28 @@ static void own_init(void)
 	pthread_key_create(&own_key, own_free);
 }
 
+/* Priorities outside the device's range are clamped, not refused; the range is asked for once. */
+static int clamp_priority(struct gobj *ctx, int *priority)
+{
+	static _Atomic bool known;
+	static _Atomic int least, greatest;
+
+	if (!*priority)
+		return CUDA_SUCCESS;
+	if (!atomic_load(&known)) {
+		struct vgpu_out_stream_priorities out;
+		int rc = vgpu_call_stream_priorities(guest_client, ctx->wire, &out);
+
+		if (rc)
+			return rc;
+		least = out.least;
+		greatest = out.greatest;
+		atomic_store(&known, true);
+	}
+	*priority = *priority > least ? least : *priority < greatest ? greatest : *priority;
+	return CUDA_SUCCESS;
+}
+
 static int create(struct gobj *ctx, unsigned int flags, int priority, struct gobj **out)
 {
 	struct vgpu_in_stream_create in = { .flags = flags, .priority = priority };
@@ -108,8 +130,9 @@ CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int flags, int pr
 		return rc;
 	if (!stream || (flags & ~(unsigned)CU_STREAM_NON_BLOCKING))
 		return CUDA_ERROR_INVALID_VALUE;
-	priority = priority < -1000 ? -1000 : priority > 1000 ? 1000 : priority; /* the driver clamps, too */
-	rc = create(ctx, flags, priority, &o);
+	rc = clamp_priority(ctx, &priority);
+	if (!rc)
+		rc = create(ctx, flags, priority, &o);
 	if (!rc)
 		*stream = g_handle(o);
 	return rc;
