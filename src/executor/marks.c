@@ -17,18 +17,17 @@ struct event_pool {
 	CUevent event[POOL_MAX];
 };
 
-static CUevent event_take(struct exec *x, struct obj *ctx)
+static int event_take(struct exec *x, struct obj *ctx, CUevent *e)
 {
 	struct event_pool *p = ctx->data;
-	CUevent e = NULL;
 
 	if (!p)
 		ctx->data = p = calloc(1, sizeof(*p));
-	if (p && p->n)
-		return p->event[--p->n];
-	if (x->drv->cuEventCreate(&e, CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC))
-		return NULL;
-	return e;
+	if (p && p->n) {
+		*e = p->event[--p->n];
+		return CUDA_SUCCESS;
+	}
+	return x->drv->cuEventCreate(e, CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC);
 }
 
 /* Under marks.lock: the reaper gives events back too. */
@@ -81,11 +80,11 @@ static void record(struct exec *x, struct mark *mark)
 		if (!exec_use_ctx(x, obj_handle(m->touched[i].ctx)))
 			continue;
 		pthread_mutex_lock(&m->lock);
-		e->event = event_take(x, m->touched[i].ctx);
+		rc = event_take(x, m->touched[i].ctx, &e->event);
 		pthread_mutex_unlock(&m->lock);
 		e->ctx = m->touched[i].ctx;
-		rc = e->event ? (int)x->drv->cuEventRecord(e->event, m->touched[i].stream)
-			      : CUDA_ERROR_OUT_OF_MEMORY;
+		if (!rc)
+			rc = x->drv->cuEventRecord(e->event, m->touched[i].stream);
 		exec_sticky(x, rc);
 		if (!rc)
 			mark->events++;

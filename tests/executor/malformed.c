@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest that writes nonsense, opcode by opcode, against exec_serve() in this process. A broken
+ * protocol ends serving with VGPU_ERR_PROTOCOL; well-formed nonsense gets its CUresult; nothing
+ * crashes, nothing outside is touched.
+ */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "cuda/loader.h"
+#include "harness.h"
+#include "wire/geometry.h"
+#include "wire/ops.h"
+#include "wire/ring.h"
+
+static struct cuda_driver drv;
+static struct harness_counters counters;
+static atomic_int stop;
+
+struct run {
+	struct exec_env env;
+	pthread_t thread;
+	int result;
+	void *channel;
+	uint64_t work, ctl, cpl;
+};
+
+static void *serve(void *arg)
+{
+	struct run *r = arg;
+
+	exec_prepare(&r->env);
+	r->result = exec_serve(&r->env);
+	return NULL;
+}
+
+static void begin(struct run *r)
+{
+	int fd = memfd_create("bar", 0);
+
+	memset(r, 0, sizeof(*r));
+	r->env = (struct exec_env){ .driver = &drv, .memfd = fd, .bar_size = VGPU_BAR_MIN, .ops = &harness_ops,
+				    .ops_ctx = &counters, .stop = &stop, .bell_fd = eventfd(0, EFD_NONBLOCK),
+				    .irq_fd = eventfd(0, EFD_NONBLOCK), .stop_fd = eventfd(0, EFD_NONBLOCK) };
+	assert_int_equal(ftruncate(fd, (off_t)VGPU_BAR_MIN), 0);
+	r->env.bar = mmap(NULL, VGPU_BAR_MIN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(r->env.bar != MAP_FAILED);
+	r->channel = (char *)r->env.bar + VGPU_CHANNEL_OFF;
+	r->result = -1;
+	atomic_store(&stop, 0);
+	assert_int_equal(pthread_create(&r->thread, NULL, serve, r), 0);
+}
+
+static void bell(struct run *r, int fd)
+{
+	uint64_t one = 1;
+
+	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
+}
+
+static void put(struct run *r, const struct vgpu_entry *e, bool work)
+{
+	struct vgpu_ch_guest *g = vgpu_ch_guest(r->channel);
+
+	if (work) {
+		*vgpu_work_slot(r->channel, r->work) = *e;
+		vgpu_store64(&g->work_head, ++r->work);
+	} else {
+		*vgpu_ctl_slot(r->channel, r->ctl) = *e;
+		vgpu_store64(&g->ctl_head, ++r->ctl);
+	}
+	bell(r, r->env.bell_fd);
+}
+
+static int end(struct run *r, bool tell)
+{
+	if (tell) {
+		atomic_store(&stop, 1);
+		bell(r, r->env.stop_fd);
+	}
+	pthread_join(r->thread, NULL);
+	munmap(r->env.bar, VGPU_BAR_MIN);
+	close(r->env.memfd);
+	close(r->env.bell_fd);
+	close(r->env.irq_fd);
+	close(r->env.stop_fd);
+	return r->result;
+}
+
+/* Waits for the completion of a call that is not to break anything. */
+static int completion(struct run *r, uint32_t tag)
+{
+	struct vgpu_ch_host *h = vgpu_ch_host(r->channel);
+	uint64_t until = vgpu_now_ns() + 10000000000ull;
+
+	while (vgpu_load64(&h->cpl_head) == r->cpl) {
+		assert_true(vgpu_now_ns() < until);
+		sched_yield();
+	}
+	assert_int_equal(vgpu_cpl_slot(r->channel, r->cpl)->tag, tag);
+	vgpu_store64(&vgpu_ch_guest(r->channel)->cpl_tail, r->cpl + 1);
+	return vgpu_cpl_slot(r->channel, r->cpl++)->result;
+}
+
+static int breaks(const struct vgpu_entry *e, bool work)
+{
+	struct run r;
+
+	begin(&r);
+	put(&r, e, work);
+	return end(&r, false);
+}
+
+static struct vgpu_entry well_formed(unsigned op, bool *work)
+{
+	const struct vgpu_op_info *o = &vgpu_op_info[op];
+	struct vgpu_entry e = { .opcode = (vg_u16)op, .flags = VGPU_E_REPLY, .tag = 5 };
+	uint32_t spilled = o->in_size > VGPU_INLINE_IN ? o->in_size : 0;
+
+	*work = o->flags & VGPU_OP_WORK;
+	e.pay_len = spilled + o->payload_min;
+	e.pay_off = VGPU_CH_PARAM_OFF;
+	return e;
+}
+
+#define EACH(op) for (unsigned op = 0; op < VGPU_OP_COUNT; op++) if (vgpu_op_info[op].name)
+
+static void unknown_opcodes(void **state)
+{
+	struct vgpu_entry e = { .opcode = VGPU_OP_COUNT, .flags = VGPU_E_REPLY };
+
+	assert_int_equal(breaks(&e, true), VGPU_ERR_PROTOCOL);
+	e.opcode = 0;
+	assert_int_equal(breaks(&e, false), VGPU_ERR_PROTOCOL);
+	e.opcode = 0xffff;
+	assert_int_equal(breaks(&e, false), VGPU_ERR_PROTOCOL);
+}
+
+static void every_opcode_refused_when_malformed(void **state)
+{
+	EACH(op) {
+		const struct vgpu_op_info *o = &vgpu_op_info[op];
+		uint32_t spilled = o->in_size > VGPU_INLINE_IN ? o->in_size : 0;
+		bool work;
+		struct vgpu_entry good = well_formed(op, &work), e = good;
+
+		assert_int_equal(breaks(&e, !work), VGPU_ERR_PROTOCOL); /* the other ring */
+		e.flags |= 0x8000;
+		assert_int_equal(breaks(&e, work), VGPU_ERR_PROTOCOL);
+		e = good;
+		e.pay_len = spilled + o->payload_max + 1;
+		assert_int_equal(breaks(&e, work), VGPU_ERR_PROTOCOL);
+		e = good;
+		e.pay_len = 0xffffffff;
+		assert_int_equal(breaks(&e, work), VGPU_ERR_PROTOCOL);
+		if (good.pay_len) {
+			static const uint32_t bad[] = { 0, VGPU_CH_PARAM_OFF - 1, VGPU_CH_BOUNCE_OFF, 0xffffffff };
+
+			for (unsigned i = 0; i < 4; i++) {
+				e = good;
+				e.pay_off = bad[i];
+				assert_int_equal(breaks(&e, work), VGPU_ERR_PROTOCOL);
+			}
+			e = good;
+			e.pay_len = 0;
+			assert_int_equal(breaks(&e, work), VGPU_ERR_PROTOCOL);
+		}
+		if (o->flags & VGPU_OP_SYNC) {
+			e = good;
+			e.flags = 0; /* a call whose answer nobody wants */
+			assert_int_equal(breaks(&e, work), VGPU_ERR_PROTOCOL);
+		}
+		if (!(o->flags & VGPU_OP_FOLLOWS)) {
+			e = good;
+			e.flags |= VGPU_E_FOLLOWS;
+			assert_int_equal(breaks(&e, work), VGPU_ERR_PROTOCOL);
+		}
+	}
+}
+
+static void replies_only_into_the_parameter_area(void **state)
+{
+	struct vgpu_in_module_names in = { .reply_off = VGPU_CH_BOUNCE_OFF - 8, .reply_cap = 16 };
+	struct vgpu_entry e = { .opcode = VGPU_OP_MODULE_NAMES, .flags = VGPU_E_REPLY };
+
+	memcpy(e.body, &in, sizeof(in));
+	assert_int_equal(breaks(&e, false), VGPU_ERR_PROTOCOL);
+	in.reply_off = 0; /* the host's own words */
+	memcpy(e.body, &in, sizeof(in));
+	assert_int_equal(breaks(&e, false), VGPU_ERR_PROTOCOL);
+	in.reply_off = 0xfffffff8;
+	memcpy(e.body, &in, sizeof(in));
+	assert_int_equal(breaks(&e, false), VGPU_ERR_PROTOCOL);
+}
+
+static void absurd_indexes(void **state)
+{
+	struct run r;
+
+	begin(&r);
+	vgpu_store64(&vgpu_ch_guest(r.channel)->work_head, VGPU_CH_WORK_ENTRIES + 1);
+	bell(&r, r.env.bell_fd);
+	assert_int_equal(end(&r, false), VGPU_ERR_PROTOCOL);
+	begin(&r);
+	vgpu_store64(&vgpu_ch_guest(r.channel)->ctl_head, UINT64_MAX);
+	bell(&r, r.env.bell_fd);
+	assert_int_equal(end(&r, false), VGPU_ERR_PROTOCOL);
+	begin(&r);
+	vgpu_store64(&vgpu_ch_guest(r.channel)->cpl_tail, 5); /* ahead of the head */
+	put(&r, &(struct vgpu_entry){ .opcode = VGPU_OP_CTX_PRIMARY, .flags = VGPU_E_REPLY }, false);
+	assert_int_equal(end(&r, false), VGPU_ERR_PROTOCOL);
+}
+
+static void a_guest_that_never_reads_completions(void **state)
+{
+	struct vgpu_entry e = { .opcode = VGPU_OP_CTX_GET_LIMIT, .flags = VGPU_E_REPLY };
+	struct vgpu_ch_host *h;
+	struct run r;
+
+	begin(&r);
+	h = vgpu_ch_host(r.channel);
+	for (unsigned i = 0; i <= VGPU_CH_CPL_ENTRIES; i++) {
+		uint64_t until = vgpu_now_ns() + 10000000000ull;
+
+		while (r.ctl - vgpu_load64(&h->ctl_tail) >= VGPU_CH_CTL_ENTRIES && vgpu_now_ns() < until)
+			sched_yield();
+		put(&r, &e, false);
+	}
+	assert_int_equal(end(&r, false), VGPU_ERR_PROTOCOL);
+}
+
+static void a_future_that_never_comes(void **state)
+{
+	struct vgpu_entry e = { .opcode = VGPU_OP_CTX_SYNC, .flags = VGPU_E_REPLY | VGPU_E_FOLLOWS, .follows = 1u << 30 };
+
+	assert_int_equal(breaks(&e, false), VGPU_ERR_PROTOCOL);
+}
+
+/* Well-formed entries with random bodies and handles, including live ones: answered or refused. */
+static void random_bodies(void **state)
+{
+	struct run r;
+	struct vgpu_entry e = { .opcode = VGPU_OP_CTX_PRIMARY, .flags = VGPU_E_REPLY, .tag = 1 };
+	uint32_t ctx;
+	uint64_t issued = 0;
+
+	srand(11);
+	begin(&r);
+	put(&r, &e, false);
+	assert_int_equal(completion(&r, 1), 0);
+	memcpy(&ctx, vgpu_cpl_slot(r.channel, r.cpl - 1)->body, 4);
+	for (int i = 0; i < 20000; i++) {
+		unsigned op = (unsigned)rand() % VGPU_OP_COUNT;
+		unsigned char body[200];
+		bool work;
+
+		if (!vgpu_op_info[op].name || op == VGPU_OP_CTX_PRIMARY_RELEASE || op == VGPU_OP_IMAGE_NEW)
+			continue;
+		e = well_formed(op, &work);
+		e.ctx = rand() % 4 ? ctx : (vg_u32)rand();
+		e.tag = 2;
+		for (unsigned k = 0; k < sizeof(body); k++) /* small numbers hit more than noise does */
+			body[k] = rand() % 3 ? 0 : (unsigned char)(rand() % 5 ? rand() % 4 : rand());
+		if (vgpu_op_info[op].reply_max)
+			memset(body + vgpu_op_info[op].in_size - 8, 0, 8);
+		memcpy(e.body, body, sizeof(e.body));
+		memcpy(vgpu_ch(r.channel, VGPU_CH_PARAM_OFF), body, sizeof(body));
+		if (op == VGPU_OP_MEM_ALLOC || op == VGPU_OP_MEM_ALLOC_PITCH)
+			memset(e.body + 6, 0, 2);
+		put(&r, &e, work);
+		completion(&r, 2);
+		issued++;
+	}
+	assert_true(issued > 5000);
+	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
+}
+
+static int load(void **state)
+{
+	char err[256];
+
+	if (!cuda_driver_open(&drv, getenv("VGPU_TEST_DRIVER"), err, sizeof(err)))
+		return 0;
+	fprintf(stderr, "%s\n", err);
+	return 1;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(unknown_opcodes),
+		cmocka_unit_test(every_opcode_refused_when_malformed),
+		cmocka_unit_test(replies_only_into_the_parameter_area),
+		cmocka_unit_test(absurd_indexes),
+		cmocka_unit_test(a_guest_that_never_reads_completions),
+		cmocka_unit_test(a_future_that_never_comes),
+		cmocka_unit_test(random_bodies),
+	};
+
+	return cmocka_run_group_tests(tests, load, NULL);
+}
