@@ -5,7 +5,7 @@
  */
 #include <math.h>
 #include <pthread.h>
-#include "softcuda/leaf.h"
+#include "softcuda/tex_fast.h"
 
 typedef double (*channel_fn)(const uint8_t *p);
 
@@ -196,7 +196,7 @@ static struct sampler prepare(const struct sc_texture *t, const struct leaf_tex 
 	return s;
 }
 
-void leaf_tex_warp(const struct sc_texture *t, const struct leaf_tex *op, uint32_t mask)
+void tex_warp_general(const struct sc_texture *t, const struct leaf_tex *op, uint32_t mask)
 {
 	static const uint8_t axes[] = { [PTX_GEOM_1D] = 1, [PTX_GEOM_2D] = 2, [PTX_GEOM_3D] = 3, [PTX_GEOM_A1D] = 1, [PTX_GEOM_A2D] = 2 };
 	struct sampler s = prepare(t, op);
@@ -220,6 +220,12 @@ void leaf_tex_warp(const struct sc_texture *t, const struct leaf_tex *op, uint32
 			if (op->d[k])
 				op->d[k][lane] = out[k];
 	}
+}
+
+void leaf_tex_warp(const struct sc_texture *t, const struct leaf_tex *op, uint32_t mask)
+{
+	if (!tex_warp_fast(t, op, mask))
+		tex_warp_general(t, op, mask);
 }
 
 /* ---- surfaces */

@@ -54,7 +54,7 @@ CUcontext conf_context(void);
 CUmodule conf_module(const char *ptx);
 CUfunction conf_function(CUmodule m, const char *name);
 CUdeviceptr conf_alloc(size_t bytes);
-CUdeviceptr conf_upload(const void *p, size_t bytes);
+CUdeviceptr conf_upload(const void *data, size_t bytes);
 
 /* One-dimensional launch on the default stream; arguments are addresses of parameters. */
 #define LAUNCH(f, grid, block, shared, ...)                                                         \

@@ -109,7 +109,8 @@ static void fresh_memory(void)
 static void pinned(void)
 {
 	enum { N = 4096 };
-	uint32_t *host = NULL, value = 0xabcdef01u, n = N, *want = malloc(N * 4);
+	static uint32_t want[N];
+	uint32_t *host = NULL, value = 0xabcdef01u, n = N;
 	CUdeviceptr device = 0;
 	unsigned flags = 0;
 	CUfunction f = conf_function(conf_module(ptx_basic), "fill"), affine = conf_function(conf_module(ptx_basic), "affine");
@@ -121,7 +122,7 @@ static void pinned(void)
 	/* The kernel writes host memory; the host reads it as its own. */
 	LAUNCH(f, N / 256, 256, 0, &device, &value, &n);
 	OK(cuCtxSynchronize());
-	for (int i = 0; want && i < N; i++)
+	for (int i = 0; i < N; i++)
 		want[i] = value;
 	SAME(host, want, N * 4);
 	/* And reads what the host wrote, with no copy in between. */
@@ -142,7 +143,6 @@ static void pinned(void)
 	OK(cuMemFree(d));
 	OK(cuMemFreeHost(host));
 	IS(CUDA_ERROR_INVALID_VALUE, cuMemFreeHost(host));
-	free(want);
 }
 
 static void pinned_errors(void)
@@ -166,8 +166,8 @@ static void registered(void)
 	uint32_t *host = NULL, n = (uint32_t)(bytes / 4), value = 0x600df00d, *want = malloc(bytes);
 	CUdeviceptr device = 0;
 	CUfunction f = conf_function(conf_module(ptx_basic), "fill");
-	if (!TRUE(posix_memalign((void **)&host, page, bytes) == 0) || !want)
-		return;
+	if (posix_memalign((void **)&host, page, bytes) || !want)
+		abort();
 	memset(host, 0x11, bytes);
 	memset(want, 0x11, bytes);
 	IS(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, cuMemHostUnregister(host));

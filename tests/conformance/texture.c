@@ -64,6 +64,8 @@ static double reference(enum format k, double x, double y, unsigned c, const CUD
 		y *= H;
 	}
 	CUaddress_mode m = d->addressMode[0];
+	if (m != CU_TR_ADDRESS_MODE_BORDER && !(d->flags & CU_TRSF_NORMALIZED_COORDINATES))
+		m = CU_TR_ADDRESS_MODE_CLAMP;
 	double v;
 	if (d->filterMode == CU_TR_FILTER_MODE_POINT) {
 		v = texel(k, (long)floor(x), (long)floor(y), c, m);
@@ -173,6 +175,9 @@ static void point(void)
 {
 	pitched(CU_TR_FILTER_MODE_POINT, 0, CU_TR_ADDRESS_MODE_CLAMP);
 	pitched(CU_TR_FILTER_MODE_POINT, 0, CU_TR_ADDRESS_MODE_BORDER);
+	/* Unnormalised coordinates know clamp and border only; the others become clamp. */
+	pitched(CU_TR_FILTER_MODE_POINT, 0, CU_TR_ADDRESS_MODE_WRAP);
+	pitched(CU_TR_FILTER_MODE_POINT, 0, CU_TR_ADDRESS_MODE_MIRROR);
 }
 static void point_integer(void) { pitched(CU_TR_FILTER_MODE_POINT, CU_TRSF_READ_AS_INTEGER, CU_TR_ADDRESS_MODE_CLAMP); }
 static void linear(void)

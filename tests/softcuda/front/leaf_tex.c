@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <cmocka.h>
-#include "softcuda/leaf.h"
+#include "softcuda/tex_fast.h"
 
 enum { W = 13, H = 7, D = 3, PITCH = 256, SLICE = PITCH * H };
 static uint8_t image[SLICE * D];
@@ -145,6 +145,34 @@ static void against_reference(void **state)
 	}
 }
 
+/* The fast path gives the general one's bits, and leaves inactive lanes alone. */
+static void fast_is_general(void **state)
+{
+	unsigned taken = 0;
+	for (int round = 0; round < 20000; round++) {
+		struct sc_texture t = texture(random64() & 1 ? SC_FMT_U8 : SC_FMT_U16, 1u << random64() % 3);
+		uint32_t c[2][32], a[4][32], b[4][32], mask = (uint32_t)random64();
+		t.filter = random64() & 1 ? SC_FILTER_LINEAR : SC_FILTER_POINT;
+		t.normalized_coords = random64() & 1;
+		t.read_as_integer = random64() & 1;
+		t.address[0] = t.address[1] = t.normalized_coords ? SC_ADDR_CLAMP : (enum sc_tex_address)(random64() % 3);
+		for (int l = 0; l < 32; l++)
+			for (int k = 0; k < 2; k++) {
+				float x = (float)(int32_t)random64() * 0x1p-31f * (t.normalized_coords ? 2 : 30);
+				c[k][l] = random64() % 16 ? leaf_u32(x) : (uint32_t)random64();
+			}
+		memset(a, 0x5a, sizeof a);
+		memset(b, 0x5a, sizeof b);
+		struct leaf_tex op = { .geom = PTX_GEOM_2D, .float_coords = true, .c = { c[0], c[1] }, .d = { a[0], a[1], a[2], a[3] } };
+		taken += tex_warp_fast(&t, &op, mask);
+		for (int k = 0; k < 4; k++)
+			op.d[k] = b[k];
+		tex_warp_general(&t, &op, mask);
+		assert_memory_equal(a, b, sizeof a);
+	}
+	assert_int_equal(taken, 20000);
+}
+
 static void by_hand(void **state)
 {
 	struct sc_texture t = texture(SC_FMT_U8, 1);
@@ -229,7 +257,7 @@ static void surfaces(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(against_reference), cmocka_unit_test(by_hand), cmocka_unit_test(layers_and_fetches),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(against_reference), cmocka_unit_test(fast_is_general), cmocka_unit_test(by_hand), cmocka_unit_test(layers_and_fetches),
 		cmocka_unit_test(spans), cmocka_unit_test(surfaces) };
 	return cmocka_run_group_tests(tests, fill_image, NULL);
 }
