@@ -12,8 +12,8 @@ import tempfile
 import traceback
 
 sys.path.insert(0, os.path.dirname(__file__))
-from harness import (ADMIN, DEAD, FREE, MAGIC, RUN, RUNNING, SOFTCUDA, VGPUD, Peer, Refused, Vgpud,  # noqa: E402
-                     wait_for)
+from harness import (ADMIN, DEAD, FREE, MAGIC, RUN, RUNNING, SOFTCUDA, SPINNER, VGPUD, Peer, Refused,  # noqa: E402
+                     Vgpud, wait_for)
 
 ERR_CRASHED, ERR_KEEPER_GONE = 1, 8
 VM_DEAD = 3
@@ -237,6 +237,58 @@ def test_keeper_dies():
         wait_for('everything ended', lambda: not [x for x in pids if pathlib.Path(f'/proc/{x}').exists() and
                  'Z' not in pathlib.Path(f'/proc/{x}/stat').read_text().split(') ')[1][:1]])
         p.close()
+
+
+def spinner(v, tenant, *args):
+    return subprocess.Popen([str(RUN), '--run-dir', str(v.run), '--tenant', tenant, '--', str(SPINNER), *args],
+                            stdout=subprocess.PIPE, text=True)
+
+
+def test_watchdog():
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28, hard_timeout_ns=500000000)
+        v.ok('register-vm', name='b', quota=1 << 28)
+        endless = spinner(v, 'a', '0')
+        assert endless.stdout.readline() == 'started\n'
+        out, _ = endless.communicate(timeout=60)
+        assert endless.returncode == 1 and ' 702' in out, out  # CUDA_ERROR_LAUNCH_TIMEOUT
+        assert v.ok('show-vm', name='a')['faults'] == 1
+        out, _ = spinner(v, 'b', '10', '100').communicate(timeout=60)
+        assert 'launches 100' in out, 'others go on'
+        out, _ = spinner(v, 'a', '10', '100').communicate(timeout=60)
+        assert 'launches 100' in out, 'the tenant itself starts anew'
+
+
+def test_quarantine():
+    with Vgpud('fault-limit=2') as v:
+        v.ok('register-vm', name='a')
+        for _ in range(2):
+            p = Peer(v.run, 'a')
+            p.want(1)
+            assert p.wait_state(RUNNING, DEAD) == RUNNING
+            os.kill(v.children('vgpu-executor')[0], signal.SIGKILL)
+            p.wait_state(DEAD)
+            p.close()
+            wait_for('its end', lambda: not v.children('vgpu-executor'))
+        wait_for('quarantine', lambda: v.ok('show-vm', name='a')['status'] == 'quarantined')
+        try:
+            Peer(v.run, 'a')
+            raise AssertionError('admitted in quarantine')
+        except Refused as e:
+            assert e.args[0] == 6 and 'clear-quarantine' in e.args[1]
+        v.ok('clear-quarantine', name='a')
+        Peer(v.run, 'a').close()
+
+
+def test_quota():
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 20)
+        first = spinner(v, 'a', '1000')
+        assert first.stdout.readline() == 'started\n'
+        assert v.ok('show-vm', name='a')['quota_used'] > 0
+        first.terminate()
+        assert 'launches' in first.communicate(timeout=60)[0]
+        wait_for('memory is given back', lambda: v.ok('show-vm', name='a')['quota_used'] == 0)
 
 
 def test_33_processes():

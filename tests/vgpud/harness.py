@@ -20,6 +20,7 @@ VGPUD = BUILD / 'src/vgpud/vgpud'
 ADMIN = BUILD / 'src/admin/vgpu-admin'
 RUN = BUILD / 'src/run/vgpu-run'
 SOFTCUDA = pathlib.Path(os.environ.get('VGPU_DRIVER') or BUILD / 'src/softcuda/libcuda.so.1')
+SPINNER = BUILD / 'tests/vgpud/spinner'
 DEADLINE = 30
 
 # wire/layout.h and transports/unix_proto.h

@@ -154,7 +154,7 @@ static void re_enter(const struct sched *s, struct sched_tenant *t, uint64_t now
 
 	if (t->holding)
 		return;
-	if (t->leases && now - t->released_at <= s->quantum)
+	if (t->leases && now - t->released_at <= SCHED_ABSENCE_QUANTA * s->quantum)
 		floor -= (double)SCHED_CREDIT_QUANTA * s->quantum / t->share;
 	if (t->start_tag < floor)
 		t->start_tag = floor;

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Keeps a device busy: launches of one compute kernel, a window of them always in flight, until SIGTERM or
+ * for the given number. Prints "ready" after the first result and "launches N" at the end.
+ *
+ * usage: spinner LOOPS [LAUNCHES]     LOOPS: iterations within one launch, 0 = for ever
+ */
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "cuda/cuda.h"
+
+#define WINDOW 16
+
+static const char ptx[] =
+	".version 7.0\n.target sm_50\n.address_size 64\n"
+	".visible .entry spin(.param .u64 out, .param .u32 loops)\n{\n"
+	".reg .u32 %r<5>;\n.reg .u64 %rd<3>;\n.reg .pred %p<3>;\n"
+	"ld.param.u64 %rd1, [out];\nld.param.u32 %r1, [loops];\ncvta.to.global.u64 %rd2, %rd1;\n"
+	"mov.u32 %r2, 0;\nmov.u32 %r3, 1;\nsetp.eq.u32 %p2, %r1, 0;\n"
+	"again:\nmad.lo.u32 %r3, %r3, 1664525, 1013904223;\nadd.u32 %r2, %r2, 1;\n"
+	"@%p2 bra again;\nsetp.lt.u32 %p1, %r2, %r1;\n@%p1 bra again;\n"
+	"st.global.u32 [%rd2], %r3;\nret;\n}\n";
+
+static volatile sig_atomic_t stop;
+
+static void on_term(int sig)
+{
+	stop = 1;
+}
+
+#define CALL(f, ...)                                                                               \
+	do {                                                                                       \
+		int rc_ = ((__typeof__(&f))dlsym(lib, #f))(__VA_ARGS__);                           \
+		if (rc_) {                                                                         \
+			printf("%s %d\n", #f, rc_);                                                \
+			return 1;                                                                  \
+		}                                                                                  \
+	} while (0)
+
+int main(int argc, char **argv)
+{
+	unsigned loops = argc > 1 ? (unsigned)atoi(argv[1]) : 1;
+	unsigned long limit = argc > 2 ? strtoul(argv[2], NULL, 10) : 0, n = 0;
+	void *lib = dlopen("libcuda.so.1", RTLD_NOW);
+	CUdevice dev;
+	CUcontext ctx;
+	CUmodule mod;
+	CUfunction fn;
+	CUdeviceptr out;
+	CUevent ev[WINDOW];
+	void *args[] = {&out, &loops};
+
+	if (!lib) {
+		puts(dlerror());
+		return 1;
+	}
+	signal(SIGTERM, on_term);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	CALL(cuInit, 0);
+	CALL(cuDeviceGet, &dev, 0);
+	CALL(cuDevicePrimaryCtxRetain, &ctx, dev);
+	CALL(cuCtxSetCurrent, ctx);
+	CALL(cuModuleLoadData, &mod, ptx);
+	CALL(cuModuleGetFunction, &fn, mod, "spin");
+	CALL(cuMemAlloc_v2, &out, 4);
+	for (int i = 0; i < WINDOW; i++)
+		CALL(cuEventCreate, &ev[i], CU_EVENT_DISABLE_TIMING);
+	puts("started");
+	while (!stop && (!limit || n < limit)) {
+		if (n >= WINDOW)
+			CALL(cuEventSynchronize, ev[n % WINDOW]);
+		if (n == WINDOW)
+			puts("ready");
+		CALL(cuLaunchKernel, fn, 1, 1, 1, 1, 1, 1, 0, NULL, args, NULL);
+		CALL(cuEventRecord, ev[n % WINDOW], NULL);
+		n++;
+	}
+	CALL(cuCtxSynchronize);
+	printf("launches %lu\n", n);
+	return 0;
+}
