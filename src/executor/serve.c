@@ -376,8 +376,11 @@ static bool serve_work(struct exec *x)
 		issue(x, &c);
 		n++;
 		x->work_tail++;
-		if (x->marks.open.calls || x->charged_bytes > BIG_COPY)
+		if (x->marks.open.calls || x->charged_bytes > BIG_COPY) {
 			marks_close(x); /* somebody waits for it, or for its staging memory */
+			charge(x);
+			marks_poll(x);
+		}
 		vgpu_store64(&x->host->work_tail, x->work_tail);
 	}
 	if (n) {

@@ -18,6 +18,7 @@
 
 #define VGPU_SPIN_MAX_NS 40000u /* about what two eventfd hops cost on a busy machine */
 #define VGPU_SPIN_MIN_NS 1000u
+#define VGPU_SPIN_PROBE 16u
 
 static inline uint64_t vgpu_load64(const vg_u64 *p)
 {
@@ -69,23 +70,28 @@ static inline bool vgpu_peer_sleeps(const vg_u32 *sleeping)
 }
 
 /*
- * How long it pays to spin before sleeping: doubled when spinning was enough, halved when not, so
- * that a machine with no core to spare soon stops burning one.
+ * How long it pays to spin before sleeping: the whole budget after spinning was enough, half as long
+ * after each time it was not, so that a machine with no core to spare soon stops burning one. Every
+ * VGPU_SPIN_PROBE-th time the whole budget is tried again; otherwise two sides that both sleep, and
+ * so see long waits, would never find out that neither has to.
  */
 struct vgpu_spin {
-	uint32_t budget_ns;
+	uint32_t budget_ns, failures;
 };
 
 static inline void vgpu_spin_init(struct vgpu_spin *s)
 {
-	s->budget_ns = VGPU_SPIN_MAX_NS / 2;
+	s->budget_ns = VGPU_SPIN_MAX_NS;
+	s->failures = 0;
 }
 
 static inline void vgpu_spin_learn(struct vgpu_spin *s, bool enough)
 {
-	uint32_t b = enough ? s->budget_ns * 2 : s->budget_ns / 2;
-
-	s->budget_ns = b > VGPU_SPIN_MAX_NS ? VGPU_SPIN_MAX_NS : b < VGPU_SPIN_MIN_NS ? VGPU_SPIN_MIN_NS : b;
+	s->failures = enough ? 0 : s->failures + 1;
+	if (enough || s->failures % VGPU_SPIN_PROBE == 0)
+		s->budget_ns = VGPU_SPIN_MAX_NS;
+	else
+		s->budget_ns = s->budget_ns / 2 > VGPU_SPIN_MIN_NS ? s->budget_ns / 2 : VGPU_SPIN_MIN_NS;
 }
 
 static inline void *vgpu_ch(void *channel, uint32_t off)

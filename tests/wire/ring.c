@@ -121,12 +121,16 @@ static void spin_adapts_within_bounds(void **state)
 	struct vgpu_spin s;
 
 	vgpu_spin_init(&s);
-	for (int i = 0; i < 100; i++)
-		vgpu_spin_learn(&s, true);
-	assert_int_equal(s.budget_ns, VGPU_SPIN_MAX_NS);
-	for (int i = 0; i < 100; i++)
+	vgpu_spin_learn(&s, false);
+	assert_int_equal(s.budget_ns, VGPU_SPIN_MAX_NS / 2);
+	for (unsigned i = 2; i < VGPU_SPIN_PROBE; i++)
 		vgpu_spin_learn(&s, false);
 	assert_int_equal(s.budget_ns, VGPU_SPIN_MIN_NS);
+	vgpu_spin_learn(&s, false); /* the probe */
+	assert_int_equal(s.budget_ns, VGPU_SPIN_MAX_NS);
+	vgpu_spin_learn(&s, false);
+	vgpu_spin_learn(&s, true);
+	assert_int_equal(s.budget_ns, VGPU_SPIN_MAX_NS);
 }
 
 int main(void)
