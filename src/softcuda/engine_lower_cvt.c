@@ -88,6 +88,8 @@ static void int_to_float(struct build *b, const struct ptx_insn *in, uint32_t d,
 	op2(b, op[to64][wide][sign], y, x);
 	if (in->type == PTX_BF16)
 		b_fail(b, SC_NOT_SUPPORTED, "cvt of integers to bf16");
+	if (half && in->sat)
+		op2(b, OP_SATF64, y, y);
 	if (half)
 		op2(b, OP_F64TOF16, d, y)->sub = (uint8_t)in->round;
 	else if (in->sat)

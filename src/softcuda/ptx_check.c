@@ -30,7 +30,7 @@ static bool check_cvt(struct parser *pp, const struct ptx_insn *in, uint64_t mod
 static bool check_round(struct parser *pp, const struct ptx_insn *in, uint64_t mods, struct place at)
 {
 	bool half = in->type == PTX_F16 || in->type == PTX_F16X2 || in->type == PTX_BF16 || in->type == PTX_BF16X2;
-	if (half && (mods & M_RND) && in->round != PTX_RN)
+	if (half && in->op != PTX_OP_CVT && (mods & M_RND) && in->round != PTX_RN)
 		return FAIL("%s%s rounds with .rn only", ptx_op_name[in->op], type_name(in->type));
 	uint64_t r = mods & (M_RND | M_IRND | M_APPROX | M_FULL);
 	if (r & (r - 1))
