@@ -28,6 +28,7 @@ static void release(struct block *b, unsigned id)
 			put_result(bar, g->pc - 1, g->frame, g->mask);
 			g->state = GROUP_READY;
 			bar->waiting--;
+			b->waiting--;
 			if (w->status == WARP_BLOCKED)
 				w->status = WARP_RUN;
 		}
@@ -67,6 +68,7 @@ const struct insn *sc_barrier(struct warp *w, const struct insn *in, unsigned id
 	if (!park)
 		return in + 1;
 	bar->waiting++;
+	b->waiting++;
 	sc_park(w, in + 1, GROUP_BAR, 0, id);
 	return sc_pick(w);
 }
@@ -74,6 +76,8 @@ const struct insn *sc_barrier(struct warp *w, const struct insn *in, unsigned id
 void sc_threads_left(struct block *b, uint32_t n)
 {
 	b->alive -= n;
+	if (!b->waiting)
+		return;
 	for (unsigned id = 0; id < SC_BARRIERS; id++)
 		if (b->bar[id].waiting && complete(b, &b->bar[id]))
 			release(b, id);
@@ -82,7 +86,7 @@ void sc_threads_left(struct block *b, uint32_t n)
 static void run_warp(struct warp *w)
 {
 	w->status = WARP_RUN;
-	const struct insn *in = sc_pick(w);
+	const struct insn *in = sc_resume(w);
 	while (in)
 		in = in->fn[w->partial](w, in);
 }

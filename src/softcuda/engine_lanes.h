@@ -84,24 +84,62 @@ static inline void sc_put_pred(struct warp *w, uint32_t *d, uint32_t v)
 	*d = (v & w->mask) | (*d & ~w->mask);
 }
 
-/* 32 bytes of 0 or 0xff to a mask. */
-static inline uint32_t sc_movemask(const uint8_t *t)
+/* Lanes of 0 or all ones to a mask, by the lanes' width. */
+static inline uint32_t sc_mask8(const int8_t *t)
 {
 	__m128i lo = _mm_load_si128((const __m128i *)t), hi = _mm_load_si128((const __m128i *)(t + 16));
 	return (uint32_t)_mm_movemask_epi8(lo) | (uint32_t)_mm_movemask_epi8(hi) << 16;
 }
+static inline uint32_t sc_mask4(const int32_t *t)
+{
+	uint32_t m = 0;
+#ifdef __AVX2__
+	for (int k = 0; k < 4; k++)
+		m |= (uint32_t)_mm256_movemask_ps(_mm256_load_ps((const float *)(t + 8 * k))) << (8 * k);
+#else
+	for (int k = 0; k < 8; k++)
+		m |= (uint32_t)_mm_movemask_ps(_mm_load_ps((const float *)(t + 4 * k))) << (4 * k);
+#endif
+	return m;
+}
+static inline uint32_t sc_mask64(const int64_t *t)
+{
+	uint32_t m = 0;
+#ifdef __AVX2__
+	for (int k = 0; k < 8; k++)
+		m |= (uint32_t)_mm256_movemask_pd(_mm256_load_pd((const double *)(t + 4 * k))) << (4 * k);
+#else
+	for (int k = 0; k < 16; k++)
+		m |= (uint32_t)_mm_movemask_pd(_mm_load_pd((const double *)(t + 2 * k))) << (2 * k);
+#endif
+	return m;
+}
 
+#define SC_COMPARE(T, EXPR)                                                      \
+	LANES(i)                                                                 \
+	{                                                                        \
+		T a = pa[i], b = pb[i];                                          \
+		t[i] = (EXPR) ? -1 : 0;                                          \
+	}
 #define CMP_OP(NAME, T, EXPR)                                                    \
 	HANDLER(NAME##_f)                                                        \
 	{                                                                        \
 		const T *pa = REG(T, 1), *pb = REG(T, 2);                        \
-		uint8_t t[SC_LANES] __attribute__((aligned(64)));                \
-		LANES(i)                                                         \
-		{                                                                \
-			T a = pa[i], b = pb[i];                                  \
-			t[i] = (EXPR) ? 0xff : 0;                                \
+		uint32_t v_;                                                     \
+		if (sizeof(T) == 2) {                                            \
+			int8_t t[SC_LANES] __attribute__((aligned(64)));         \
+			SC_COMPARE(T, EXPR)                                      \
+			v_ = sc_mask8(t);                                        \
+		} else if (sizeof(T) == 4) {                                     \
+			int32_t t[SC_LANES] __attribute__((aligned(64)));        \
+			SC_COMPARE(T, EXPR)                                      \
+			v_ = sc_mask4(t);                                        \
+		} else {                                                         \
+			int64_t t[SC_LANES] __attribute__((aligned(64)));        \
+			SC_COMPARE(T, EXPR)                                      \
+			v_ = sc_mask64(t);                                       \
 		}                                                                \
-		sc_put_pred(w, &PRED(0), sc_movemask(t));                        \
+		sc_put_pred(w, &PRED(0), v_);                                    \
 		return in + 1;                                                   \
 	}                                                                        \
 	static const sc_handler NAME##_p = NAME##_f;

@@ -187,6 +187,7 @@ static void start_block(struct worker *k, struct block *b, uint64_t linear)
 	b->threads = b->alive = (uint32_t)run->threads_per_block;
 	b->warps = run->warps_per_block;
 	memset(b->bar, 0, sizeof(b->bar));
+	b->waiting = 0;
 	for (uint32_t i = 0; i < b->warps; i++) {
 		struct warp *w = &b->warp[i];
 		uint32_t mask = first_mask(run, i);

@@ -179,7 +179,7 @@ struct barrier {
 struct block {
 	uint32_t id[3];
 	uint32_t threads, warps, alive;
-	uint32_t done_warps;
+	uint32_t waiting; /* groups parked at any barrier */
 	uint8_t *shared;
 	struct barrier bar[SC_BARRIERS];
 	struct warp *warp;
@@ -226,6 +226,8 @@ struct worker {
 };
 
 /* ---- engine_warp.c: groups of a warp */
+/* Fills the lane masks; set with the handlers. */
+extern void (*sc_expand_mask)(struct warp *w, uint32_t mask);
 void sc_set_mask(struct warp *w, uint32_t mask);
 /* The current group is about to execute pc: meets waiting groups there, or gives way to one that
  * is behind. Returns what to execute next. */
@@ -237,6 +239,8 @@ void sc_split(struct warp *w, const struct insn *pc, uint32_t mask);
 const struct insn *sc_budget_spent(struct warp *w, const struct insn *pc);
 /* No current group: choose one, or NULL with status set. */
 const struct insn *sc_pick(struct warp *w);
+/* As sc_pick, for a warp that gets its turn. */
+const struct insn *sc_resume(struct warp *w);
 void sc_park(struct warp *w, const struct insn *pc, enum group_state state, uint32_t need,
 	     unsigned bar);
 const struct insn *sc_exit_lanes(struct warp *w, uint32_t mask);

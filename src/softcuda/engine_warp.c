@@ -16,18 +16,14 @@ struct frame_box {
 	struct frame_box *next;
 };
 
+void (*sc_expand_mask)(struct warp *w, uint32_t mask);
+
 void sc_set_mask(struct warp *w, uint32_t mask)
 {
 	w->mask = mask;
 	w->partial = mask != UINT32_MAX;
-	if (!w->partial)
-		return;
-	for (int i = 0; i < SC_LANES; i++) {
-		uint32_t m = 0 - (mask >> i & 1);
-		w->lm16[i] = (uint16_t)m;
-		w->lm32[i] = m;
-		w->lm64[i] = (uint64_t)(int64_t)(int32_t)m;
-	}
+	if (w->partial)
+		sc_expand_mask(w, mask);
 }
 
 static void enter(struct warp *w, struct frame *f, uint32_t mask)
@@ -169,6 +165,16 @@ const struct insn *sc_pick(struct warp *w)
 	return NULL;
 }
 
+const struct insn *sc_resume(struct warp *w)
+{
+	if (w->nwait != 1 || w->wait[0].state != GROUP_READY)
+		return sc_pick(w);
+	w->nwait = 0;
+	w->rotating = w->turn = false;
+	enter(w, w->wait[0].frame, w->wait[0].mask);
+	return w->wait[0].pc;
+}
+
 const struct insn *sc_budget_spent(struct warp *w, const struct insn *pc)
 {
 	struct run *run = w->k->run;
@@ -255,6 +261,12 @@ void sc_abandon_warp(struct warp *w)
 
 const struct insn *sc_exit_lanes(struct warp *w, uint32_t mask)
 {
+	if (w->nwait == 0 && w->frame == &w->entry && mask == w->live) { /* the whole warp, as most end */
+		w->live = 0;
+		w->status = WARP_DONE;
+		sc_threads_left(w->b, w->partial ? (uint32_t)__builtin_popcount(mask) : SC_LANES);
+		return NULL;
+	}
 	w->live &= ~mask;
 	for (struct frame *f = w->frame; f;) {
 		struct frame *parent = f->parent;

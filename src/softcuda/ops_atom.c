@@ -48,8 +48,24 @@ static inline bool locked(const struct warp *w, uint64_t ea)
 						    __ATOMIC_RELAXED));                            \
 		return old;                                                                        \
 	}                                                                                          \
+	/* The commonest: plain addition without a result by a full warp through pointers. */      \
+	static bool add##W(struct warp *w, const struct insn *in)                                  \
+	{                                                                                          \
+		struct sc_access x;                                                                \
+		const struct sc_range *r = &w->k->range[in->o[5]];                                 \
+		if (w->partial || (in->n & ~SIGNED) != PTX_ATOM_ADD || sc_mode(in) != MODE_REG64 ||    \
+		    sc_space(in) > PTX_SPACE_CONST || locked(w, r->base) ||                        \
+		    !sc_classify(REG(const uint64_t, 1), (uint64_t)in->imm, W / 8, r, &x))         \
+			return false;                                                              \
+		const uint##W##_t *b = REG(uint##W##_t, 2);                                        \
+		for (int i = 0; i < SC_LANES; i++)                                                 \
+			*(uint##W##_t *)(uintptr_t)(x.ea[i] + x.offset) += b[i];                   \
+		return true;                                                                       \
+	}                                                                                          \
 	HANDLER(ATOM##W##_f)                                                                       \
 	{                                                                                          \
+		if (add##W(w, in))                                                                 \
+			return in + 1;                                                             \
 		const int op = in->n & 31;                                                         \
 		const bool sign = in->n & SIGNED;                                                  \
 		const uint##W##_t *b = REG(uint##W##_t, 2), *c = REG(uint##W##_t, 3);              \

@@ -425,8 +425,8 @@ static uint64_t sreg_uniform(const struct warp *w, uint32_t id)
 	default: return 0; /* %envreg: nothing sets them */
 	}
 }
-SLOW_OP(SREGU32, uint32_t, uint32_t v = (uint32_t)sreg_uniform(w, in->sub), v)
-SLOW_OP(SREGU64, uint64_t, uint64_t v = sreg_uniform(w, in->sub), v)
+LANE_OP(SREGU32, uint32_t, uint32_t v = (uint32_t)sreg_uniform(w, in->sub), v)
+LANE_OP(SREGU64, uint64_t, uint64_t v = sreg_uniform(w, in->sub), v)
 
 static inline uint32_t sreg_lane(const struct warp *w, int id, uint32_t i)
 {
