@@ -198,9 +198,9 @@ static int sampling(const CUDA_TEXTURE_DESC *d, struct sc_texture *t)
 	t->normalized_coords = d->flags & CU_TRSF_NORMALIZED_COORDINATES;
 	t->read_as_integer = !float_texels && ((d->flags & CU_TRSF_READ_AS_INTEGER) || format_bytes((CUarray_format)t->format) == 4);
 	t->srgb = d->flags & CU_TRSF_SRGB;
-	/* Linear filtering yields fractions: not of integers. Wrap and mirror are defined on [0, 1). */
-	if (t->filter == SC_FILTER_LINEAR && t->read_as_integer)
-		return CUDA_ERROR_INVALID_VALUE;
+	/* The driver API takes linear filtering together with integer reads (ffmpeg's scale_cuda and thumbnail_cuda
+	 * ask for both), though CUDA promises nothing of it: integers are not filtered, the nearest texel is read.
+	 * Wrap and mirror are defined on [0, 1). */
 	for (int i = 0; i < 3 && !t->normalized_coords; i++) {
 		if (t->address[i] == SC_ADDR_WRAP || t->address[i] == SC_ADDR_MIRROR)
 			t->address[i] = SC_ADDR_CLAMP;

@@ -207,7 +207,7 @@ int ref_yadif(int argc, char **argv)
 
 /*
  * thumbnail_cuda: of every N frames the one whose histogram is nearest to their mean histogram. Counts
- * of subsampled chroma weigh four times. Samples come, as in chromakey_cuda, from texel corners.
+ * of subsampled chroma weigh four times. The texture is of integers, hence unfiltered (see ref_scale.c).
  */
 enum { BINS = 3 * 256 };
 
@@ -217,7 +217,7 @@ static void histogram(const struct ref_frame *f, double bins[BINS])
 	for (int c = 0; c < 3; c++)
 		for (int y = 0; y < f->plane[c].height; y++)
 			for (int x = 0; x < f->plane[c].width; x++)
-				bins[c * 256 + (int)lrint(ref_linear(&f->plane[c], x, y, 0))] += c ? 4 : 1;
+				bins[c * 256 + ref_texel(&f->plane[c], x, y, 0)] += c ? 4 : 1;
 }
 
 static void pick(const struct ref_frame *frames, int n)

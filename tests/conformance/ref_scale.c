@@ -16,18 +16,17 @@ static int nearest(const struct ref_plane *p, int c, float hscale, float vscale,
 	return ref_texel(p, (int)floorf(hscale * ((float)xo + 0.5f)), (int)floorf(vscale * ((float)yo + 0.5f)), c);
 }
 
-/* Four linearly filtered taps that widen to a tent of three when shrinking, averaged with rounding. The
- * texture returns integers: how the unit rounds a filtered value to an integer CUDA does not say, so
- * each tap, and the mean, is good to one unit. */
+/* Four taps that spread to a tent of three when shrinking, averaged with rounding. The filter asks its
+ * texture for linear filtering *and* for integers, which CUDA leaves open; integers are taken unfiltered
+ * here, as softcuda does. A GPU that filters them would give other values. */
 static int bilinear(const struct ref_plane *p, int c, float hscale, float vscale, int xo, int yo)
 {
 	float wh = fminf(fmaxf(0.5f * (hscale - 1.0f), 0.0f), 1.0f), wv = fminf(fmaxf(0.5f * (vscale - 1.0f), 0.0f), 1.0f);
 	float dx = wh / (wh + 0.5f), dy = wv / (wv + 0.5f);
 	float x0 = fmaf(hscale, (float)xo + 0.5f, -dx), x1 = fmaf(hscale, (float)xo + 0.5f, dx);
 	float y0 = fmaf(vscale, (float)yo + 0.5f, -dy), y1 = fmaf(vscale, (float)yo + 0.5f, dy);
-	int sum = (int)lrint(ref_linear(p, x0, y0, c)) + (int)lrint(ref_linear(p, x1, y0, c)) +
-		  (int)lrint(ref_linear(p, x0, y1, c)) + (int)lrint(ref_linear(p, x1, y1, c));
-	return (sum + 2) >> 2;
+	int l = (int)floorf(x0), r = (int)floorf(x1), t = (int)floorf(y0), b = (int)floorf(y1);
+	return (ref_texel(p, l, t, c) + ref_texel(p, r, t, c) + ref_texel(p, l, b, c) + ref_texel(p, r, b, c) + 2) >> 2;
 }
 
 /* Keys' cubic with free parameter A; the filter's default is A = 0. The last weight is what is missing

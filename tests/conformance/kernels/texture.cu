@@ -4,12 +4,12 @@
 typedef float f4 __attribute__((ext_vector_type(4)));
 typedef u32 u4 __attribute__((ext_vector_type(4)));
 
-#define FETCH_2D_F(r, t, x, y)                                                                      \
+#define FETCH_2D_F(r, t, u, v)                                                                      \
 	asm volatile("tex.2d.v4.f32.f32 {%0,%1,%2,%3}, [%4,{%5,%6}];"                              \
-		     : "=f"(r.x), "=f"(r.y), "=f"(r.z), "=f"(r.w) : "l"(t), "f"(x), "f"(y))
-#define FETCH_2D_U(r, t, x, y)                                                                      \
+		     : "=f"(r.x), "=f"(r.y), "=f"(r.z), "=f"(r.w) : "l"(t), "f"(u), "f"(v))
+#define FETCH_2D_U(r, t, u, v)                                                                      \
 	asm volatile("tex.2d.v4.u32.f32 {%0,%1,%2,%3}, [%4,{%5,%6}];"                              \
-		     : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w) : "l"(t), "f"(x), "f"(y))
+		     : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w) : "l"(t), "f"(u), "f"(v))
 
 KERNEL sample_float(u64 texture, const float *xy, f4 *out, u32 n)
 {
