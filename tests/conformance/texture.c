@@ -273,7 +273,7 @@ static void refused(void)
 	bad = r, bad.res.pitch2D.pitchInBytes = 32; /* shorter than a row */
 	IS(CUDA_ERROR_INVALID_VALUE, cuTexObjectCreate(&t, &bad, &d, NULL));
 	bad = r, bad.resType = 77;
-	IS(CUDA_ERROR_INVALID_VALUE, cuTexObjectCreate(&t, &bad, &d, NULL));
+	IS_EITHER(CUDA_ERROR_INVALID_VALUE, CUDA_ERROR_NOT_SUPPORTED, cuTexObjectCreate(&t, &bad, &d, NULL));
 	bad = r, bad.res.pitch2D.format = 0x7f;
 	IS_EITHER(CUDA_ERROR_INVALID_VALUE, CUDA_ERROR_NOT_SUPPORTED, cuTexObjectCreate(&t, &bad, &d, NULL));
 	OK(cuMemFree(p));
