@@ -17,7 +17,7 @@
 #include "guest/guest.h"
 
 #define SMALL (CLIENT_STAGE_RING / 16) /* copied while holding the ring: about 8 us */
-#define IN_FLIGHT 4u		       /* blocks of one download */
+#define IN_FLIGHT 8u		       /* blocks of one download */
 
 enum { AT_PAGEABLE = VGPU_PLACES };
 
