@@ -264,14 +264,13 @@ static void conn_made(struct bconn *c, struct ipc_conn *m, struct msg *fds, bool
 	struct ipc_handover h = {.conn = c->id, .status = VGPU_UNIX_OK};
 	int rc = -ENOMEM;
 
-	c->vectors = m->vectors;
 	c->bar_size = m->bar_size;
-	if (m->vectors == 1 + c->n_channels && fds->n_fds == 1 + 2 * m->vectors)
+	if (m->vectors == 1 + c->n_channels && fds->n_fds == 1 + 2 * m->vectors) {
+		c->vectors = m->vectors;
 		rc = conn_map(c, fds);
+	}
 	if (rc) {
 		refuse(c->broker, c->id, VGPU_UNIX_NO_MEMORY, "no memory or descriptors for BAR2");
-		c->vectors = 0;
-		c->n_channels = 0;
 		conn_free(c);
 		return;
 	}
