@@ -49,11 +49,19 @@ static void give_back(struct process *p)
 	kick(p);
 }
 
+/* Asked for, and not given back since. */
+static bool pending(const struct process *p)
+{
+	return p->lease && !p->held && atomic_load(&p->page->released) != p->lease;
+}
+
 /* Under lease_lock: active first, then the look at revoke; see lease_page.h. */
 static bool claim(struct process *p)
 {
 	struct lease_page *g = p->page;
 
+	if (!p->held && pending(p) && atomic_load(&g->grant) == p->lease)
+		p->held = true;
 	if (!p->held)
 		return false;
 	atomic_store(&g->active_since, clock_ns());
@@ -97,7 +105,7 @@ int lease_acquire(void *ctx)
 		pthread_mutex_unlock(&p->lease_lock);
 		return 0;
 	}
-	mine = ask(p);
+	mine = pending(p) ? p->lease : ask(p);
 	while (!atomic_load(&p->stop)) {
 		seen = atomic_load(&p->page->grant);
 		if (seen == mine) {
@@ -130,8 +138,15 @@ void lease_release(void *ctx)
 	struct process *p = ctx;
 
 	pthread_mutex_lock(&p->lease_lock);
-	if (p->held)
+	if (p->held) {
+		bool more = atomic_load(&p->page->revoke) == p->lease;
+
 		give_back(p);
+		/* Taken away, so there was work: back in the queue at once, or a tenant owed much would
+		 * not be there when its turn comes. Unneeded, the broker finds the lease idle. */
+		if (more)
+			ask(p);
+	}
 	pthread_mutex_unlock(&p->lease_lock);
 }
 

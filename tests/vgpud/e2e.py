@@ -32,6 +32,10 @@ def fails(command, *words, env=None):
     return r
 
 
+def executor_of(v, name):
+    return v.ok('show-vm', name=name)['channels'][0]['pid']
+
+
 def test_check_config():
     with tempfile.TemporaryDirectory() as d:
         conf = pathlib.Path(d) / 'vgpud.conf'
@@ -160,11 +164,9 @@ def test_channel_life():
         p.want(7)
         assert p.wait_state(RUNNING, DEAD) == RUNNING, (p.error(), v.log_text())
         assert p.generation() == 7
-        first = v.children('vgpu-executor')
-        assert len(first) == 1
         mark = (2 << 20) + (1 << 20)  # in channel 0's bounce
         p.bar[mark:mark + 4] = b'mark'
-        os.kill(first[0], signal.SIGKILL)
+        os.kill(executor_of(v, 'a'), signal.SIGKILL)
         p.wait_state(DEAD)
         assert p.error() == ERR_CRASHED and p.bar[mark:mark + 4] == b'mark', 'a death leaves the memory'
         p.want(0)
@@ -174,7 +176,7 @@ def test_channel_life():
         assert p.wait_state(RUNNING, DEAD) == RUNNING
         p.want(9)  # a guest that was reset: the old one is replaced
         wait_for('generation 9 runs', lambda: p.generation() == 9 and p.state() == RUNNING)
-        assert len(v.children('vgpu-executor')) == 1
+        wait_for('only one executor', lambda: len(v.children('vgpu-executor')) == 1)
         p.close()
         wait_for('the executor ended with its peer', lambda: not v.children('vgpu-executor'))
 
@@ -185,7 +187,7 @@ def test_jail():
         p = Peer(v.run, 'a')
         p.want(1)
         assert p.wait_state(RUNNING, DEAD) == RUNNING, v.log_text()
-        pid = v.children('vgpu-executor')[0]
+        pid = executor_of(v, 'a')
         status = dict(line.split(':\t', 1) for line in pathlib.Path(f'/proc/{pid}/status').read_text().splitlines()
                       if ':\t' in line)
         assert status['Seccomp'] == '2' and status['NoNewPrivs'] == '1', status
@@ -208,7 +210,7 @@ def test_broker_dies():
         p = Peer(v.run, 'a')
         p.want(3)
         assert p.wait_state(RUNNING, DEAD) == RUNNING, v.log_text()
-        executor, broker = v.children('vgpu-executor'), v.children('vgpu-broker')
+        executor, broker = [executor_of(v, 'a')], v.children('vgpu-broker')
         os.kill(broker[0], signal.SIGKILL)
         wait_for('a new broker', lambda: v.children('vgpu-broker') not in ([], broker))
         wait_for('its control socket', lambda: v.ask('status')['ok'])
@@ -266,7 +268,7 @@ def test_quarantine():
             p = Peer(v.run, 'a')
             p.want(1)
             assert p.wait_state(RUNNING, DEAD) == RUNNING
-            os.kill(v.children('vgpu-executor')[0], signal.SIGKILL)
+            os.kill(executor_of(v, 'a'), signal.SIGKILL)
             p.wait_state(DEAD)
             p.close()
             wait_for('its end', lambda: not v.children('vgpu-executor'))

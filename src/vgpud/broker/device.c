@@ -44,28 +44,41 @@ static void released(struct bexec *x, uint64_t now)
 	sched_release(&d->sched, &x->client, now, now);
 }
 
-static void compete(struct sched *s, struct bexec *x, uint64_t now)
+/* lease_page.h: revoke first, then look whether it works. true: it did not, and is no holder any more. One
+ * that just began will see, or has seen, that its lease is revoked, and gives it back by itself. */
+static bool take_back(struct bexec *x, uint64_t now)
+{
+	tell_to_go(x, now);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load(&x->page->active))
+		return false;
+	x->revoked_at = 0; /* not a hand-over: nothing ran */
+	released(x, now);
+	return true;
+}
+
+static bool compete(struct sched *s, struct bexec *x, uint64_t now)
 {
 	if (s->heap[0]->start_tag <= x->client.tenant->start_tag)
-		tell_to_go(x, now);
-	else
-		x->client.deadline = now + s->quantum;
+		return take_back(x, now);
+	x->client.deadline = now + s->quantum;
+	return false;
 }
 
 static void look_at_holders(struct sched *s, uint64_t now)
 {
 	bool waiters = sched_contended(s);
 
-	for (unsigned i = 0; i < s->holders; i++) {
+	for (unsigned i = 0; i < s->holders;) {
 		struct bexec *x = OF(s->holder[i]);
+		bool gone = false;
 
 		atomic_store(&x->page->waiters, waiters);
-		if (x->revoked_at)
-			continue;
-		if (!waiters)
+		if (!x->revoked_at && !waiters)
 			x->client.deadline = SCHED_NEVER;
-		else if (now >= x->client.deadline)
-			compete(s, x, now);
+		else if (!x->revoked_at && now >= x->client.deadline)
+			gone = compete(s, x, now);
+		i += !gone; /* the holder that was last lies in its place */
 	}
 }
 
@@ -93,23 +106,13 @@ void device_step(struct broker *b, uint64_t now)
 	loop_timer_set(&b->dev.timer, next_event(s));
 }
 
-/* lease_page.h: revoke first, then look whether it works. One that just began will see, or has seen, that
- * its lease is revoked, and gives it back by itself. */
 static void reclaim_idle(struct sched *s, uint64_t now)
 {
 	for (unsigned i = 0; i < s->holders;) {
 		struct bexec *x = OF(s->holder[i]);
 
-		if (!x->revoked_at && !atomic_load(&x->page->active)) {
-			tell_to_go(x, now);
-			atomic_thread_fence(memory_order_seq_cst);
-			if (!atomic_load(&x->page->active)) {
-				x->revoked_at = 0; /* not a hand-over: nothing ran */
-				released(x, now);
-				continue; /* the holder that was last lies here now */
-			}
-		}
-		i++;
+		if (x->revoked_at || atomic_load(&x->page->active) || !take_back(x, now))
+			i++;
 	}
 }
 
