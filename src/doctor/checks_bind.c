@@ -462,6 +462,7 @@ static void skew(struct audit *a)
 	for (size_t i = 0; i < 4; i++) {
 		const struct ev_item *list = ev_get(a->ev, EV_LIST, dirs[i]);
 
+		aud_note(a, list, list->err && list->err != ENOENT ? strerror(list->err) : NULL);
 		for (const char *n = ev_name(list, NULL); n; n = ev_name(list, n)) {
 			if (strncmp(n, "libnvidia-ml.so.", 16) || !version_in(n + 16, other))
 				continue;
@@ -483,7 +484,8 @@ static void skew(struct audit *a)
 		emit(a, ST_UNKNOWN, "host", "kernel module %s; no library found to compare", v);
 }
 
-/* Lowest branch for a model; NVIDIA's MIG guide and release notes. */
+/* Lowest branch for a model: H200 from NVIDIA's MIG guide, the others from the branches that first
+ * named the model. */
 static const struct {
 	uint16_t device;
 	unsigned major, minor;

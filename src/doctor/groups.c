@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "groups.h"
 
-const struct check_group *const check_groups[] = {&iommu_group, &acs_group, &pci_group, &kparam_group, &bind_group};
+const struct check_group *const check_groups[] = {&iommu_group, &acs_group, &pci_group, &kparam_group, &bind_group,
+						   &numa_group, &mig_group, &fabric_group, &vgpu_group, &cc_group, &expo_group};
 const size_t check_ngroups = sizeof(check_groups) / sizeof(*check_groups);
 
 /* The checklist operators know, with today's facts: where its points and ours differ (parameters,

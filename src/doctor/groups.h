@@ -6,6 +6,7 @@
 #include "check.h"
 
 extern const struct check_group iommu_group, acs_group, pci_group, kparam_group, bind_group;
+extern const struct check_group numa_group, mig_group, fabric_group, vgpu_group, cc_group, expo_group;
 
 struct profile {
 	const char *name, *what, *only;

@@ -118,7 +118,7 @@ static const struct ev_item *current(struct ev *ev, const char *path)
 
 static void all_ops(struct ev *ev, const char *path, int err)
 {
-	for (int op = EV_READ; op <= EV_STAT; op++)
+	for (int op = EV_READ; op < EV_OPS; op++)
 		ev_put(ev, (enum ev_op)op, path, err, NULL, 0);
 	if (err == ENOENT)
 		in_parent(ev, path, false);
@@ -222,6 +222,12 @@ static void mark(const struct expect *e)
 					covered[n][s] = true;
 }
 
+/* What only a tool outside the host could tell is never a finding here. */
+static bool blind(const char *id)
+{
+	return !strcmp(id, "FABRIC-004") || !strcmp(id, "FABRIC-006");
+}
+
 /* A check without a case for being clean and one for not being so is not tested. */
 static int untested(void)
 {
@@ -232,7 +238,8 @@ static int untested(void)
 		for (size_t i = 0; i < check_groups[g]->n; i++, n++) {
 			const bool *c = covered[n];
 
-			if ((c[ST_PASS] || c[ST_INFO] || c[ST_NA]) && (c[ST_FAIL] || c[ST_WARN] || c[ST_INFO]) && c[ST_UNKNOWN])
+			if ((c[ST_PASS] || c[ST_INFO] || c[ST_NA]) && (c[ST_FAIL] || c[ST_WARN] || c[ST_INFO] ||
+										blind(check_groups[g]->check[i].id)) && c[ST_UNKNOWN])
 				continue;
 			printf("no case for %s of %s\n", !(c[ST_FAIL] || c[ST_WARN] || c[ST_INFO]) ? "a finding" : !c[ST_UNKNOWN] ? "unknown" : "a pass",
 			       check_groups[g]->check[i].id);

@@ -190,6 +190,10 @@ class Host:
             self.put("/etc/kernel/cmdline", "root=ZFS=rpool/ROOT/pve-1 %s\n" % cmdline)
         else:
             self.put("/efi/EFI/Linux/arch.efi", pe({".osrel": b"ID=arch\n", ".cmdline": ("root=/dev/nvme0n1p2 rw %s" % cmdline).encode() + b"\0"}))
+        self.put("/var/lib/dpkg/status", "Package: nvidia-container-toolkit\nStatus: install ok installed\nVersion: 1.17.9-1\n\n"
+                 "Package: qemu-system-x86\nStatus: install ok installed\nVersion: 1:10.0.2+ds-2\n\n"
+                 "Package: libvirt-daemon\nStatus: install ok installed\nVersion: 11.3.0-3\n")
+        self.put("/etc/systemd/system/multi-user.target.wants/ssh.service", "[Service]\n")
         self.put("/etc/modprobe.d/fixture.conf", "# fixture\n")
         self.put("/etc/modules", "# fixture\n")
         self.put("/etc/chrony/chrony.conf", "pool fixture iburst\n")
@@ -226,6 +230,16 @@ class Host:
             self.put("/dev/" + n, b"", 0o660)
         self.put("/etc/systemd/system/multi-user.target.wants/nvidia-persistenced.service", "[Service]\n")
         self.put("/etc/systemd/system/multi-user.target.wants/nvidia-dcgm.service", "[Service]\n")
+
+    def nvml(self, version="570.172.08", mig=0, cc=0, **kw):
+        """An answer of NVML, recorded; field names are the doctor's own."""
+        gpus = [b for b in sorted(self.devpath) if self.files[self.devpath[b] + "/vendor"] == b"0x10de\n" and
+                self.files[self.devpath[b] + "/class"] == b"0x030200\n" and self.devpath[b] + "/physfn" not in self.links]
+        one = dict({"memory": 150754820096, "reserved": 650000000, "used": 700000000, "bar1": 274877906944, "mig": mig, "mig_pending": mig,
+                    "ecc": 1, "ecc_pending": 1, "persistence": 1, "virt_mode": 0, "links": 18, "links_up": 18, "fabric_state": 3,
+                    "fabric_status": 0, "vbios": "96.00.A5.00.01", "name": "NVIDIA H200"}, **kw)
+        self.put("/var/lib/vgpu-doctor/nvml.json", json.dumps({"init": 0, "driver": version, "nvml": "12." + version, "cc_feature": cc, "gpus": [
+            dict(one, bus_id="0000%s" % b.upper(), uuid="GPU-%08x-0000-0000-0000-000000000000" % i) for i, b in enumerate(gpus)]}))
 
     def port(self, n, child_bus, group, parent=None, kind=ROOT_PORT, acs=(ACS_FULL, ACS_ON), bdf=None, node=0):
         bdf = bdf or "0000:00:%02x.0" % n
@@ -319,7 +333,7 @@ def hgx(device=H200_SXM, mode="share", gpus=8, switches=4):
             dn = h.port(0, 0, group, parent=up, kind=DOWNSTREAM, bdf="0000:c1:%02x.0" % i, node=1)
             h.pci("0000:%02x:00.0" % (0xC2 + i), 0x10DE, NVSWITCH, 0x068000, parent=dn, driver="nvidia-nvswitch", group=group + 1, node=1)
             group += 2
-        h.put("/usr/share/nvidia/nvswitch/fabricmanager.cfg", "FABRIC_MODE=1\nFM_CMD_BIND_INTERFACE=127.0.0.1\nSTATE_FILE_NAME=/var/lib/nvidia/fabricmanager.state\n")
+        h.put("/usr/share/nvidia/nvswitch/fabricmanager.cfg", "FABRIC_MODE=0\nFM_CMD_BIND_INTERFACE=127.0.0.1\nSTATE_FILE_NAME=/var/lib/nvidia/fabricmanager.state\n")
         h.put("/usr/bin/nv-fabricmanager", b"\x7fELF")
         h.put("/etc/systemd/system/multi-user.target.wants/nvidia-fabricmanager.service", "[Service]\n")
         h.line("/proc/900/comm", "nv-fabricmanage")
@@ -327,6 +341,8 @@ def hgx(device=H200_SXM, mode="share", gpus=8, switches=4):
         h.put("/proc/900/limits", "Limit                     Soft Limit           Hard Limit           Units     \nMax locked memory         unlimited            unlimited            bytes     \n")
         h.dir("/proc/900/fd")
     h.initramfs(["nvme"])
+    h.nvml()
+    h.put("/etc/nvidia-container-runtime/config.toml", "accept-nvidia-visible-devices-envvar-when-unprivileged = false\n")
     return h
 
 
@@ -500,6 +516,8 @@ def _():
     for n in ("config", "monitor"):
         h.put("/proc/driver/nvidia/capabilities/mig/" + n, "DeviceFileMinor: 1\nDeviceFileMode: 256\nDeviceFileModify: 1\n")
     h.put("/etc/systemd/system/multi-user.target.wants/nvidia-mig-manager.service", "[Service]\n")
+    h.put("/etc/nvidia-mig-manager/config.yaml", 'version: v1\nmig-configs:\n  half:\n    - devices: all\n      mig-enabled: true\n      mig-devices:\n        "3g.40gb": 2\n')
+    h.nvml(mig=1)
     return h
 
 
@@ -521,6 +539,7 @@ def _():
 def _():
     h = hgx()
     h.drop("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.570.172.08")
+    h.nvml("575.57.08")
     h.put("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.575.57.08", b"\x7fELF")
     return h
 
@@ -529,6 +548,7 @@ def _():
 def _():
     h = hgx()
     h.nvidia("535.183.01")
+    h.nvml("535.183.01")
     h.drop("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.570.172.08")
     return h
 
@@ -546,6 +566,7 @@ def _():
         h.line(h.devpath[bdf] + "/nvidia/current_vgpu_type", 0)
     h.vfio()
     h.line("/sys/module/nvidia_vgpu_vfio/refcnt", 0)
+    h.put("/etc/systemd/system/sriov.service", "[Service]\nExecStart=/usr/lib/nvidia/sriov-manage -e ALL\n")
     for u in ("nvidia-vgpud", "nvidia-vgpu-mgr"):
         h.put("/etc/systemd/system/multi-user.target.wants/%s.service" % u, "[Service]\n")
     return h
