@@ -63,31 +63,36 @@ class Vgpud:
         self.stop()
 
     def start(self):
-        os.makedirs(self.run_dir, exist_ok=True)
-        os.makedirs(self.state_dir, exist_ok=True)
+        os.chmod(self.folder, 0o711)  # as root the broker and the executors have users of their own
         conf = os.path.join(self.folder, 'vgpud.conf')
         with open(conf, 'w') as f:
             f.write(f'run-dir = {self.run_dir}\nstate-dir = {self.state_dir}\n'
-                    f'driver = {self.stage.softcuda}\n')
+                    f'driver = {self.stage.softcuda}\nlandlock = accept-missing\n')
         command = [self.stage.vgpud, '-c', conf]
         for option in self.options:
             command += ['-o', option]
-        with open(self.log_path, 'ab') as log:
-            self.proc = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self._wait_ready()
+        notify_path = os.path.join(self.folder, 'notify')
+        if os.path.exists(notify_path):
+            os.unlink(notify_path)
+        with open(self.log_path, 'ab') as log, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(notify_path)
+            os.chmod(notify_path, 0o777)
+            self.proc = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                         env=dict(os.environ, NOTIFY_SOCKET=notify_path))
+            self._wait_ready(notify)
 
-    def _wait_ready(self, timeout=30):
+    def _wait_ready(self, notify, timeout=60):
+        notify.settimeout(0.2)
         deadline = time.monotonic() + timeout
-        while True:
+        while time.monotonic() < deadline:
             if self.proc.poll() is not None:
                 raise StageError(f'vgpud ended with {self.proc.returncode}:\n{self.log()}')
             try:
-                self.control('status')
-                return
-            except (OSError, StageError) as e:
-                if time.monotonic() > deadline:
-                    raise StageError(f'vgpud not ready within {timeout} s ({e}):\n{self.log()}') from e
-            time.sleep(0.05)
+                if b'READY=1' in notify.recv(4096):
+                    return
+            except socket.timeout:
+                continue
+        raise StageError(f'vgpud not ready within {timeout} s:\n{self.log()}')
 
     def stop(self):
         if self.proc and self.proc.poll() is None:
