@@ -55,7 +55,7 @@ def conformance(ctx, vm, program):
 
 
 def conformance_cases(tap, ctx):
-    ctx.vgpud.register('conf', '--priority', 'medium')
+    ctx.vgpud.register('conf', '--priority', 'medium', '--quota', '1G')
     with boot(ctx, 'conf') as vm:
         for program in ctx.programs:
             tap.case('conformance-' + program, conformance, ctx, vm, program)
@@ -118,7 +118,7 @@ def case_zeroed(ctx):
 
 
 def life_cases(tap, ctx):
-    ctx.vgpud.register('life', '--priority', 'medium')
+    ctx.vgpud.register('life', '--priority', 'medium', '--quota', '1G')
     with boot(ctx, 'life', reboot=True) as vm:
         for fn in (case_reset, case_panic, case_channels, case_poweroff):
             tap.case(fn.__name__[5:], fn, ctx, vm)
@@ -142,7 +142,7 @@ def case_unplug(ctx, vm):
 
 
 def unplug_cases(tap, ctx):
-    ctx.vgpud.register('plug', '--priority', 'low')
+    ctx.vgpud.register('plug', '--priority', 'low', '--quota', '1G')
     with boot(ctx, 'plug', machine='pc', hotplug=True) as vm:
         tap.case('unplug-under-load', case_unplug, ctx, vm)
 
