@@ -23,8 +23,8 @@
 
 #define THREADS 64
 #define BLOCKS 4
-#define BATCH 16
-#define BATCHES 4
+#define BATCH 32
+#define BATCHES 8
 #define REPORT_NS 100000000ull
 
 extern const char ptx_loop[];

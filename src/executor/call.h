@@ -22,8 +22,9 @@
 #include "wire/ranges.h"
 #include "wire/ring.h"
 
-#define EXEC_WINDOW 16u	      /* units in flight: enough to keep a device busy, few enough to hand over soon */
-#define EXEC_MARK_EVERY 8u    /* units between two marks: half a window */
+#define EXEC_WINDOW 16u	      /* units in flight at most: enough to keep a device busy with short ones */
+#define EXEC_WINDOW_MIN 2u    /* one runs, one is next */
+#define EXEC_AHEAD_NS 1000000u /* work in flight is a delay when handing over: half a quantum of it */
 #define EXEC_MARKS 64u
 #define EXEC_MARK_STREAMS 8u
 #define EXEC_MARK_CALLS 16u
@@ -48,6 +49,7 @@ struct call {
 
 /* A point in the work ring and the events that say when everything before it has completed. */
 struct mark {
+	uint64_t closed_at; /* ns */
 	uint64_t index;
 	uint32_t units, events, calls;
 	struct mark_event {
@@ -63,6 +65,7 @@ struct exec_marks {
 	struct mark ring[EXEC_MARKS];
 	uint64_t head, tail;	/* decoder pushes, whoever holds the lock pops */
 	bool reaping, stop, wanted;
+	uint64_t popped_at, unit_ns; /* under lock: last completion; how long a unit takes, smoothed */
 	struct mark open; /* being collected; decoder only */
 	struct mark_stream {
 		struct obj *ctx;
@@ -114,6 +117,7 @@ struct exec {
 	_Atomic int broken;	      /* enum vgpu_error */
 	_Atomic uint32_t sticky;      /* CUresult */
 	_Atomic uint32_t in_flight;   /* units */
+	_Atomic uint32_t window;      /* units that may be in flight: EXEC_AHEAD_NS worth of recent ones */
 	_Atomic bool asleep, nudge;   /* decoder sleeps; somebody wants it awake */
 	int wake_fd;
 	struct call *parked;	      /* control calls whose `follows` is not reached */

@@ -99,6 +99,7 @@ void marks_close(struct exec *x)
 	if (open->index == x->work_tail && !open->units && !open->calls && !m->ntouched)
 		return;
 	open->index = x->work_tail;
+	open->closed_at = vgpu_now_ns();
 	record(x, open);
 	pthread_mutex_lock(&m->lock);
 	m->ring[m->head % EXEC_MARKS] = *open;
@@ -114,13 +115,29 @@ bool marks_room(struct exec *x)
 	struct exec_marks *m = &x->marks;
 	bool room;
 
-	if (m->open.units >= EXEC_MARK_EVERY || m->ntouched >= EXEC_MARK_STREAMS ||
+	if (m->open.units >= atomic_load(&x->window) / 2 || m->ntouched >= EXEC_MARK_STREAMS ||
 	    m->open.calls >= EXEC_MARK_CALLS)
 		marks_close(x);
 	pthread_mutex_lock(&m->lock);
 	room = m->head - m->tail < EXEC_MARKS - 1;
 	pthread_mutex_unlock(&m->lock);
 	return room;
+}
+
+/* Under the lock. Long kernels leave few in flight: what is in flight when the lease is due delays the
+ * hand-over, and after one quantum of that the next tenant is admitted beside us. */
+static void learn_window(struct exec *x, const struct mark *k)
+{
+	struct exec_marks *m = &x->marks;
+	uint64_t now = vgpu_now_ns(), since = m->popped_at > k->closed_at ? m->popped_at : k->closed_at, units;
+
+	m->popped_at = now;
+	if (!k->units)
+		return;
+	m->unit_ns = m->unit_ns ? (7 * m->unit_ns + (now - since) / k->units) / 8 : (now - since) / k->units;
+	units = EXEC_AHEAD_NS / (m->unit_ns + 1);
+	units = units < EXEC_WINDOW_MIN ? EXEC_WINDOW_MIN : units > EXEC_WINDOW ? EXEC_WINDOW : units;
+	atomic_store(&x->window, (uint32_t)units);
 }
 
 /* Under the lock: the oldest mark is complete with rc. */
@@ -130,6 +147,7 @@ static void pop(struct exec *x, int rc)
 	struct mark *k = &m->ring[m->tail % EXEC_MARKS];
 
 	exec_sticky(x, rc);
+	learn_window(x, k);
 	for (uint32_t i = 0; i < k->events; i++)
 		event_give(x, &k->event[i]);
 	for (uint32_t i = 0; i < k->units; i++)
@@ -250,6 +268,7 @@ int marks_start(struct exec *x)
 
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_cond_init(&m->go, NULL);
+	atomic_store(&x->window, EXEC_WINDOW);
 	m->started = !pthread_create(&m->thread, NULL, reaper, x);
 	return m->started ? 0 : -1;
 }

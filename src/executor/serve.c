@@ -327,7 +327,7 @@ static bool may_issue(struct exec *x, const struct call *c)
 {
 	if (!marks_room(x))
 		return false;
-	if ((c->op->flags & VGPU_OP_UNIT) && atomic_load(&x->in_flight) >= EXEC_WINDOW) {
+	if ((c->op->flags & VGPU_OP_UNIT) && atomic_load(&x->in_flight) >= atomic_load(&x->window)) {
 		marks_close(x);
 		return false;
 	}
@@ -426,7 +426,7 @@ static void sleep_until_called(struct exec *x, bool was_blocked)
 	vgpu_store32(&x->host->sleeping, 1);
 	vgpu_fence();
 	again = was_blocked ? vgpu_load64(&x->guest->ctl_head) != x->ctl_tail ||
-			      (atomic_load(&x->gate.state) == GATE_HELD && atomic_load(&x->in_flight) < EXEC_WINDOW)
+			      (atomic_load(&x->gate.state) == GATE_HELD && atomic_load(&x->in_flight) < atomic_load(&x->window))
 			    : work_waiting(x);
 	if (!again && atomic_load(&x->broken) == SERVING) {
 		marks_delegate(x);
