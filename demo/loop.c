@@ -24,7 +24,7 @@
 #define THREADS 64
 #define BLOCKS 4
 #define BATCH 32
-#define BATCHES 8
+#define BATCHES 12
 #define REPORT_NS 100000000ull
 
 extern const char ptx_loop[];
