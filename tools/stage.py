@@ -109,8 +109,7 @@ class Vgpud:
 
     def admin(self, *args):
         """vgpu-admin as a user would call it; its output. StageError carries its message."""
-        env = dict(os.environ, VGPU_RUN_DIR=self.run_dir)
-        r = subprocess.run([self.stage.admin, '--socket', self.control_path] + list(args), env=env,
+        r = subprocess.run([self.stage.admin, '--run-dir', self.run_dir] + list(args),
                            capture_output=True, text=True, timeout=60)
         if r.returncode:
             raise StageError(f'vgpu-admin {" ".join(args)}: {(r.stderr or r.stdout).strip()}')
