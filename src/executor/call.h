@@ -64,6 +64,7 @@ struct exec_marks {
 	pthread_cond_t go;
 	struct mark ring[EXEC_MARKS];
 	uint64_t head, tail;	/* decoder pushes, whoever holds the lock pops */
+	_Atomic uint64_t done;	/* = work_done, as we know it */
 	bool reaping, stop, wanted;
 	uint64_t popped_at, unit_ns; /* under lock: last completion; how long a unit takes, smoothed */
 	struct mark open; /* being collected; decoder only */
@@ -84,6 +85,13 @@ struct exec_helpers {
 	unsigned threads, idle;
 	bool stop;
 	pthread_t thread[EXEC_HELPERS];
+};
+
+/* The newest upload from the bounce area that is not known to be complete: see uploads.c. */
+struct exec_upload {
+	bool pending;
+	uint32_t ctx, stream; /* handles */
+	uint64_t index;	      /* its place in the work ring */
 };
 
 enum gate_state { GATE_NONE, GATE_WANTED, GATE_HELD, GATE_DRAINING };
@@ -125,6 +133,7 @@ struct exec {
 	uint64_t charged_bytes;
 	uint32_t charged_launches;
 	struct exec_marks marks;
+	struct exec_upload upload;
 	struct exec_helpers helpers;
 	struct exec_gate gate;
 	struct vgpu_spin spin;
@@ -153,6 +162,10 @@ void marks_delegate(struct exec *x);		  /* decoder is going to sleep */
 bool marks_idle(struct exec *x);		  /* everything issued has completed */
 bool marks_room(struct exec *x);
 void marks_drop_ctx(struct exec *x, struct obj *ctx); /* waits, then frees its events */
+
+/* uploads.c */
+int uploads_order(struct exec *x, const struct call *c, struct obj *stream); /* before enqueuing on stream */
+void uploads_note(struct exec *x, const struct call *c, struct obj *stream); /* an upload was enqueued */
 
 /* helpers.c */
 int helpers_start(struct exec *x);

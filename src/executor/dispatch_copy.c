@@ -34,6 +34,9 @@ int op_copy(struct exec *x, struct call *c, const struct vgpu_in_copy *in, struc
 	if (!dst || !src)
 		return CUDA_ERROR_INVALID_VALUE;
 	c->stream = stream;
+	rc = uploads_order(x, c, stream);
+	if (rc)
+		return rc;
 	if (from_host && to_host)
 		rc = d->cuMemcpyAsync ? (int)d->cuMemcpyAsync(dst, src, in->len, s) : CUDA_ERROR_NOT_SUPPORTED;
 	else if (from_host)
@@ -43,8 +46,11 @@ int op_copy(struct exec *x, struct call *c, const struct vgpu_in_copy *in, struc
 	else
 		rc = d->cuMemcpyDtoDAsync_v2(dst, src, in->len, s);
 	c->enqueued = !rc;
-	if (!rc)
-		x->charged_bytes += in->len;
+	if (rc)
+		return rc;
+	x->charged_bytes += in->len;
+	if (in->src_place == VGPU_AT_BOUNCE)
+		uploads_note(x, c, stream);
 	return rc;
 }
 
@@ -89,10 +95,15 @@ int op_copy2d(struct exec *x, struct call *c, const struct vgpu_in_copy2d *in, s
 	m.srcY = in->src_y;
 	m.dstY = in->dst_y;
 	c->stream = stream;
-	rc = x->drv->cuMemcpy2DAsync_v2(&m, stream->real);
-	c->enqueued = !rc;
+	rc = uploads_order(x, c, stream);
 	if (!rc)
-		x->charged_bytes += in->width * in->height;
+		rc = x->drv->cuMemcpy2DAsync_v2(&m, stream->real);
+	c->enqueued = !rc;
+	if (rc)
+		return rc;
+	x->charged_bytes += in->width * in->height;
+	if (in->src_place == VGPU_AT_BOUNCE)
+		uploads_note(x, c, stream);
 	return rc;
 }
 
@@ -108,6 +119,9 @@ int op_memset(struct exec *x, struct call *c, const struct vgpu_in_memset *in, s
 	    !mem_ok(x, in->dst, len, false))
 		return CUDA_ERROR_INVALID_VALUE;
 	c->stream = stream;
+	rc = uploads_order(x, c, stream);
+	if (rc)
+		return rc;
 	if (in->element == 1)
 		rc = in->height > 1 ? d->cuMemsetD2D8Async(in->dst, in->pitch, (uint8_t)in->value, in->width, in->height, s)
 				    : d->cuMemsetD8Async(in->dst, (uint8_t)in->value, in->width, s);

@@ -343,6 +343,9 @@ int op_launch(struct exec *x, struct call *c, const struct vgpu_in_launch *in, s
 	if (bytes != l->bytes)
 		return CUDA_ERROR_INVALID_VALUE;
 	c->stream = stream;
+	rc = uploads_order(x, c, stream);
+	if (rc)
+		return rc;
 	if (in->cooperative)
 		rc = x->drv->cuLaunchCooperativeKernel
 			     ? cooperative(x, in, func, stream->real, (uint8_t *)c->payload, l)

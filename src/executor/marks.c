@@ -153,6 +153,7 @@ static void pop(struct exec *x, int rc)
 	for (uint32_t i = 0; i < k->units; i++)
 		x->env->ops->unit_end(x->env->ops_ctx);
 	atomic_fetch_sub(&x->in_flight, k->units);
+	atomic_store(&m->done, k->index);
 	vgpu_store64(&x->host->work_done, k->index);
 	for (uint32_t i = 0; i < k->calls; i++)
 		exec_post(x, k->tag[i], rc ? rc : (int)atomic_load(&x->sticky), NULL);

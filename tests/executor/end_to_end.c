@@ -315,6 +315,31 @@ static void events_and_streams(void **state)
 	OK(cuEventDestroy_v2(b));
 }
 
+/* Breaks: ffmpeg's overlay_cuda, which reads in one context what another one is still uploading. */
+static void uploads_precede_later_work_of_other_streams(void **state)
+{
+	uint64_t ns = 100000000;
+	void *args[] = { &ns };
+	unsigned char data[4096] = { 1 };
+	CUstream s, t;
+	CUdeviceptr d;
+
+	OK(cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
+	OK(cuStreamCreate(&t, CU_STREAM_NON_BLOCKING));
+	OK(cuMemAlloc_v2(&d, sizeof(data)));
+	OK(cuLaunchKernel(function("busy"), 1, 1, 1, 1, 1, 1, 0, s, args, NULL));
+	OK(cuMemsetD8Async(d, 0, sizeof(data), t));
+	OK(cuStreamSynchronize(t)); /* nothing uploaded yet: t is free */
+	assert_int_equal(cuStreamQuery(s), CUDA_ERROR_NOT_READY);
+	OK(cuMemcpyHtoDAsync_v2(d, data, sizeof(data), s));
+	OK(cuMemsetD8Async(d, 0, sizeof(data), t));
+	OK(cuStreamSynchronize(t));
+	OK(cuStreamQuery(s)); /* t's memset has waited for s's upload, that for the kernel */
+	OK(cuMemFree_v2(d));
+	OK(cuStreamDestroy_v2(s));
+	OK(cuStreamDestroy_v2(t));
+}
+
 static _Atomic int waiting;
 
 static void *long_wait(void *arg)
@@ -512,6 +537,7 @@ int main(void)
 		cmocka_unit_test(launch_errors_belong_to_their_call),
 		cmocka_unit_test(pinned_memory_has_one_address),
 		cmocka_unit_test(events_and_streams),
+		cmocka_unit_test(uploads_precede_later_work_of_other_streams),
 		cmocka_unit_test(a_wait_stalls_nobody),
 		cmocka_unit_test(many_threads),
 		cmocka_unit_test(long_queue_keeps_order),
