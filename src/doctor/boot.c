@@ -70,6 +70,30 @@ static const char *shell_word(const char *s, char **out)
 	return s;
 }
 
+/* "$VAR more": drop-ins extend the variable by naming it. */
+static char *expanded(const char *word, const char *var, const char *old)
+{
+	char braced[64], plain[64], *out = NULL;
+	const char *at;
+	size_t n;
+
+	snprintf(braced, sizeof(braced), "${%s}", var);
+	snprintf(plain, sizeof(plain), "$%s", var);
+	at = strstr(word, braced);
+	n = at ? strlen(braced) : strlen(plain);
+	if (!at)
+		at = strstr(word, plain);
+	if (at && (isalnum((uint8_t)at[n]) || at[n] == '_'))
+		at = NULL; /* a longer name */
+	if (!at)
+		out = strdup(word);
+	else if (asprintf(&out, "%.*s%s%s", (int)(at - word), word, old ? old : "", at + n) < 0)
+		out = NULL;
+	if (!out)
+		abort();
+	return out;
+}
+
 char *grub_default_cmdline(const char *text)
 {
 	static const char *const var[2] = {"GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT"};
@@ -83,13 +107,15 @@ char *grub_default_cmdline(const char *text)
 
 			if (strncmp(text, var[i], n) || (text[n] != '=' && !append))
 				continue;
-			char *word, *old = append ? value[i] : NULL;
+			char *word, *full;
 
 			text = shell_word(text + n + 1 + append, &word);
-			if (asprintf(&out, "%s%s", old ? old : "", word) < 0)
+			full = expanded(word, var[i], value[i]);
+			if (asprintf(&out, "%s%s", append && value[i] ? value[i] : "", full) < 0)
 				abort();
 			free(value[i]);
 			free(word);
+			free(full);
 			value[i] = out;
 			break;
 		}

@@ -6,6 +6,11 @@
 const struct format formats[] = {
 	{"text", render_text},
 	{"json", render_json},
+	{"html", render_html},
+	{"sarif", render_sarif},
+	{"junit", render_junit},
+	{"ocsf", render_ocsf},
+	{"prometheus", render_prometheus},
 	{NULL, NULL},
 };
 

@@ -3,9 +3,13 @@
 #include "bundle.h"
 #include "groups.h"
 #include "host.h"
+#include "plan.h"
 #include "redact.h"
 #include "render.h"
 #include "sandbox.h"
+#include "compare.h"
+#include "status_dir.h"
+#include "waive.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,9 +22,11 @@
 #define EXIT_USAGE 64
 
 struct options {
-	const char *root, *out, *only, *skip, *mode, *profile;
+	const char *root, *out, *only, *skip, *mode, *profile, *goal, *gpus, *waive, *status_dir;
+	struct waivers waivers;
+	int status_fd; /* -1: no status files */
 	const struct format *format;
-	bool verbose, no_initramfs, no_colour;
+	bool verbose, no_initramfs, no_colour, assert_only;
 	int argc;
 	char **argv;
 };
@@ -61,6 +67,45 @@ static char *limits(const struct audit *a, const char *sandbox)
 	return s;
 }
 
+static char *slurp(FILE *f, size_t *len);
+
+/* What must be opened before the sandbox closes the door. 0, or the exit status. */
+static int prepare(struct options *o)
+{
+	FILE *f = o->waive ? fopen(o->waive, "re") : NULL;
+	char *text;
+	size_t len;
+	bool ok;
+
+	o->status_fd = -1;
+	if (o->status_dir) {
+		o->status_fd = open(o->status_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (o->status_fd < 0)
+			return fail(3, "cannot open", o->status_dir, strerror(errno));
+	}
+	if (!o->waive)
+		return 0;
+	if (!f)
+		return fail(3, "cannot open", o->waive, strerror(errno));
+	text = slurp(f, &len);
+	fclose(f);
+	ok = waivers_parse(&o->waivers, text ? text : "", text ? len : 0, time(NULL));
+	free(text);
+	return ok ? 0 : fail(EXIT_USAGE, "cannot use", o->waive, o->waivers.error);
+}
+
+/* assert: one line per failure, and a plain yes or no. */
+static int assertion(const struct audit *a, FILE *f)
+{
+	for (size_t i = 0; i < a->nresult; i++) {
+		const struct result *r = &a->result[i];
+
+		if (r->status == ST_FAIL || r->status == ST_UNKNOWN || r->status == ST_ERROR)
+			fprintf(f, "%s %s %s: %s\n", status_name[r->status], r->check->id, r->subject, r->message);
+	}
+	return a->count[ST_FAIL] || a->count[ST_UNKNOWN] || a->count[ST_ERROR];
+}
+
 static int report(const struct options *o, struct ev *ev, const char *source, FILE *f, const char *sandbox)
 {
 	struct host host;
@@ -73,10 +118,17 @@ static int report(const struct options *o, struct ev *ev, const char *source, FI
 	a.mode_given = o->mode != NULL;
 	a.mode = o->mode ? (enum mode)mode_of(o->mode) : host_guess_mode(&host, ev, &a.mode_reason);
 	audit_run(&a, p ? p->only : o->only, o->skip);
+	waivers_apply(&o->waivers, &a, r.time);
 	r.colour = !o->no_colour && f == stdout && isatty(1);
 	r.limits = limits(&a, sandbox);
-	o->format->render(&r, f);
-	code = status_exit(a.count);
+	if (o->assert_only) {
+		code = assertion(&a, f);
+	} else {
+		o->format->render(&r, f);
+		code = status_exit(a.count);
+	}
+	if (o->status_fd >= 0 && status_dir_write(o->status_fd, &a))
+		code = fail(3, "cannot write", o->status_dir, strerror(errno));
 	if (fflush(f) || ferror(f))
 		code = fail(3, "cannot write the report", "", strerror(errno));
 	if (f != stdout)
@@ -89,17 +141,19 @@ static int report(const struct options *o, struct ev *ev, const char *source, FI
 
 static int cmd_check(struct options *o)
 {
-	struct ev *ev = ev_open(o->root);
+	int code = prepare(o);
+	struct ev *ev = code ? NULL : ev_open(o->root);
 	FILE *f = ev ? output(o) : NULL;
 	struct nvml nvml = {0};
-	int code;
 
+	if (code)
+		return code;
 	if (!f) {
 		ev_free(ev);
 		return fail(3, "cannot open", ev ? o->out : o->root, strerror(errno));
 	}
 	nvml_collect(&nvml, ev); /* its child needs what the sandbox takes away */
-	code = report(o, ev, o->root, f, sandbox_read_only());
+	code = report(o, ev, o->root, f, sandbox_read_only(o->status_fd));
 	ev_free(ev);
 	return code;
 }
@@ -113,11 +167,14 @@ static int cmd_audit(struct options *o)
 
 	if (o->argc != 1)
 		return fail(EXIT_USAGE, "audit needs one bundle", "", "");
+	code = prepare(o);
+	if (code)
+		return code;
 	fd = open(o->argv[0], O_RDONLY | O_CLOEXEC);
 	f = fd < 0 ? NULL : output(o);
 	if (!f)
 		return fail(3, "cannot open", fd < 0 ? o->argv[0] : o->out, strerror(errno));
-	sandbox = sandbox_read_only();
+	sandbox = sandbox_read_only(o->status_fd);
 	ev = bundle_read(fd, &problem);
 	close(fd);
 	if (!ev)
@@ -162,7 +219,7 @@ static int cmd_collect(struct options *o)
 		return fail(3, "cannot open", ev ? o->out : o->root, strerror(errno));
 	}
 	nvml_collect(&nvml, ev);
-	sandbox_read_only();
+	sandbox_read_only(-1);
 	ask_all(ev, !o->no_initramfs);
 	name = ev_get(ev, EV_READ, "/proc/sys/kernel/hostname");
 	problem = bundle_write(ev, fd, name->line);
@@ -204,7 +261,7 @@ static int cmd_list(struct options *o)
 }
 
 /* Reads a whole stream, at most 64 MiB. */
-static char *slurp(FILE *f)
+static char *slurp(FILE *f, size_t *len)
 {
 	size_t cap = 1 << 16, n = 0, k;
 	char *buf = malloc(cap + 1);
@@ -220,6 +277,8 @@ static char *slurp(FILE *f)
 	}
 	if (buf)
 		buf[n] = 0;
+	if (len)
+		*len = n;
 	return buf;
 }
 
@@ -233,8 +292,8 @@ static int cmd_explain_log(struct options *o)
 
 	if (!f)
 		return fail(3, "cannot open", o->argv[0], strerror(errno));
-	sandbox_read_only();
-	text = slurp(f);
+	sandbox_read_only(-1);
+	text = slurp(f, NULL);
 	if (!text)
 		return fail(3, "cannot read", in ? "standard input" : o->argv[0], strerror(ENOMEM));
 	klog_scan(&log, NULL, text);
@@ -259,6 +318,112 @@ static int cmd_explain_log(struct options *o)
 	return status_exit(count);
 }
 
+static int cmd_assert(struct options *o)
+{
+	o->assert_only = true;
+	return cmd_check(o);
+}
+
+static int cmd_diff(struct options *o)
+{
+	json_error_t err;
+	json_t *old, *now;
+	int code;
+
+	if (o->argc != 2)
+		return fail(EXIT_USAGE, "diff needs two JSON reports", "", "");
+	old = json_load_file(o->argv[0], 0, &err);
+	if (!old)
+		return fail(3, "cannot use", o->argv[0], err.text);
+	now = json_load_file(o->argv[1], 0, &err);
+	if (!now) {
+		json_decref(old);
+		return fail(3, "cannot use", o->argv[1], err.text);
+	}
+	code = report_compare(old, now, stdout);
+	json_decref(old);
+	json_decref(now);
+	return code;
+}
+
+static const char *make_plan(struct options *o, struct ev *ev, struct host *h, struct plan *p)
+{
+	host_collect(h, ev, false);
+	return plan_make(p, h, (enum mode)mode_of(o->goal), o->gpus);
+}
+
+static int no_plan(const struct options *o)
+{
+	if (mode_of(o->goal) < 0)
+		return fail(EXIT_USAGE, "plan and apply need --for passthrough, mig, vgpu or share", "", "");
+	return fail(3, "cannot open", o->root, strerror(errno));
+}
+
+static int cmd_plan(struct options *o)
+{
+	struct ev *ev = ev_open(o->root);
+	struct host host;
+	struct plan plan;
+	const char *bad;
+
+	if (!ev || mode_of(o->goal) < 0) {
+		ev_free(ev);
+		return no_plan(o);
+	}
+	sandbox_read_only(-1);
+	bad = make_plan(o, ev, &host, &plan);
+	if (!bad)
+		plan_print(&plan, ev, stdout);
+	plan_free(&plan);
+	host_free(&host);
+	ev_free(ev);
+	return bad ? fail(3, "no plan", "", bad) : 0;
+}
+
+static int cmd_apply(struct options *o)
+{
+	struct ev *ev = ev_open(o->root);
+	int root = ev ? open(o->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	struct host host;
+	struct plan plan;
+	const char *bad;
+	unsigned n = 0;
+
+	if (root < 0 || mode_of(o->goal) < 0) {
+		ev_free(ev);
+		return no_plan(o);
+	}
+	bad = make_plan(o, ev, &host, &plan);
+	if (!bad)
+		bad = plan_apply(&plan, root, &n);
+	if (!bad) {
+		printf("%u file(s) written; vgpu-doctor revert takes them back\n", n);
+		for (size_t i = 0; i < plan.ncommand; i++)
+			printf("run as root: %s    (%s)\n", plan.command[i].text, plan.command[i].why);
+	}
+	plan_free(&plan);
+	host_free(&host);
+	ev_free(ev);
+	close(root);
+	return bad ? fail(3, "not applied", "", bad) : 0;
+}
+
+static int cmd_revert(struct options *o)
+{
+	int root = open(o->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const char *bad;
+	unsigned n;
+
+	if (root < 0)
+		return fail(3, "cannot open", o->root, strerror(errno));
+	bad = plan_revert(root, &n);
+	close(root);
+	if (bad)
+		return fail(3, "not reverted", "", bad);
+	printf("%u file(s) as they were; rebuild the initramfs and reboot\n", n);
+	return 0;
+}
+
 static const struct verb {
 	const char *name, *args, *what;
 	int (*run)(struct options *);
@@ -266,6 +431,11 @@ static const struct verb {
 	{"check", "", "audit this host, or the tree --root names (the default)", cmd_check},
 	{"collect", "-o FILE.tar.zst", "bundle the evidence, redacted", cmd_collect},
 	{"audit", "BUNDLE", "audit a bundle", cmd_audit},
+	{"assert", "", "like check, for scripts: 0 neither failure nor unknown, else 1", cmd_assert},
+	{"diff", "OLD NEW", "two JSON reports: 0 equal, 1 changed, 2 worse", cmd_diff},
+	{"plan", "--for MODE", "files and commands that make the host fit, as a diff", cmd_plan},
+	{"apply", "--for MODE", "write the files of the plan (drop-ins of our own only)", cmd_apply},
+	{"revert", "", "put back what apply found, bit for bit", cmd_revert},
 	{"list", "", "all checks", cmd_list},
 	{"explain", "ID", "what a check is for and what to do", cmd_explain},
 	{"explain-log", "[FILE|-]", "kernel, libvirt and QEMU messages: cause and remedy", cmd_explain_log},
@@ -281,8 +451,12 @@ static int usage(FILE *f)
 	      "  --format NAME       ", f);
 	for (const struct format *x = formats; x->name; x++)
 		fprintf(f, "%s%s", x->name, x[1].name ? ", " : "\n");
-	fputs("  --only, --skip IDS  comma-separated ids or groups (IOMMU,PCI-003)\n"
+	fputs("  --for MODE          plan, apply: what the host shall be for\n"
+	      "  --gpus LIST         plan, apply: only these addresses\n"
+	      "  --only, --skip IDS  comma-separated ids or groups (IOMMU,PCI-003)\n"
 	      "  --profile NAME      checklist (the ten-point passthrough list), rule-m1\n"
+	      "  --waive FILE        waivers (YAML: id, subject, reason, owner, expires)\n"
+	      "  --write-status DIR  keep NAME-ready files there\n"
 	      "  --no-initramfs      do not unpack the initramfs\n"
 	      "  -o, --output FILE   write there\n"
 	      "  -v, --verbose       also what passed, with evidence\n"
@@ -295,6 +469,8 @@ static const struct option longs[] = {
 	{"mode", required_argument, NULL, 'm'},	   {"root", required_argument, NULL, 'r'},
 	{"format", required_argument, NULL, 'f'},  {"only", required_argument, NULL, 'O'},
 	{"skip", required_argument, NULL, 'S'},	   {"profile", required_argument, NULL, 'p'},
+	{"for", required_argument, NULL, 'g'},	   {"gpus", required_argument, NULL, 'G'},
+	{"waive", required_argument, NULL, 'w'},   {"write-status", required_argument, NULL, 's'},
 	{"no-initramfs", no_argument, NULL, 'I'},  {"output", required_argument, NULL, 'o'},
 	{"verbose", no_argument, NULL, 'v'},	   {"no-colour", no_argument, NULL, 'C'},
 	{"help", no_argument, NULL, 'h'},	   {"version", no_argument, NULL, 'V'},
@@ -330,6 +506,18 @@ static int parse(struct options *o, int argc, char **argv)
 			break;
 		case 'S':
 			o->skip = optarg;
+			break;
+		case 'g':
+			o->goal = optarg;
+			break;
+		case 'G':
+			o->gpus = optarg;
+			break;
+		case 'w':
+			o->waive = optarg;
+			break;
+		case 's':
+			o->status_dir = optarg;
 			break;
 		case 'I':
 			o->no_initramfs = true;

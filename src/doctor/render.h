@@ -25,6 +25,11 @@ const struct format *format_find(const char *name);
 
 void render_text(const struct report *r, FILE *f);
 void render_json(const struct report *r, FILE *f);
+void render_html(const struct report *r, FILE *f);
+void render_sarif(const struct report *r, FILE *f);
+void render_junit(const struct report *r, FILE *f);
+void render_ocsf(const struct report *r, FILE *f);
+void render_prometheus(const struct report *r, FILE *f);
 /* The JSON report as an object; the caller owns it. Other formats are made from the same results. */
 json_t *report_json(const struct report *r);
 

@@ -19,15 +19,21 @@
 	 LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO |       \
 	 LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM)
 
-static bool landlock(void)
+static bool landlock(int writable_dir)
 {
 	struct landlock_ruleset_attr attr = {.handled_access_fs = WRITES};
 	int fd = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
-	bool ok;
+	struct landlock_path_beneath_attr dir = {
+		.allowed_access = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG,
+		.parent_fd = writable_dir,
+	};
+	bool ok = true;
 
 	if (fd < 0)
 		return false;
-	ok = !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !syscall(SYS_landlock_restrict_self, fd, 0);
+	if (writable_dir >= 0)
+		ok = !syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &dir, 0);
+	ok = ok && !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !syscall(SYS_landlock_restrict_self, fd, 0);
 	close(fd);
 	return ok;
 }
@@ -46,22 +52,24 @@ static const int allowed[] = {
 	SCMP_SYS(uname), SCMP_SYS(getrusage),
 };
 
-static bool seccomp(void)
+static bool seccomp(int writable_dir)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	bool ok = ctx != NULL;
 
 	for (size_t i = 0; ok && i < sizeof(allowed) / sizeof(*allowed); i++)
 		ok = !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
+	if (writable_dir >= 0)
+		ok = ok && !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(unlinkat), 0);
 	ok = ok && !seccomp_load(ctx);
 	if (ctx)
 		seccomp_release(ctx);
 	return ok;
 }
 
-const char *sandbox_read_only(void)
+const char *sandbox_read_only(int writable_dir)
 {
-	bool paths = landlock(), calls = seccomp();
+	bool paths = landlock(writable_dir), calls = seccomp(writable_dir);
 
 	if (!calls)
 		return "not sandboxed: seccomp is not available";

@@ -7,7 +7,8 @@
 #ifndef DOCTOR_SANDBOX_H
 #define DOCTOR_SANDBOX_H
 
-/* NULL when both are in force, else what is missing and why (a static text). */
-const char *sandbox_read_only(void);
+/* NULL when both are in force, else what is missing and why (a static text). writable_dir: a
+ * directory in which files may still be made, written and removed; -1 for none. */
+const char *sandbox_read_only(int writable_dir);
 
 #endif
