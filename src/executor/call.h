@@ -51,7 +51,7 @@ struct call {
 struct mark {
 	uint64_t closed_at; /* ns */
 	uint64_t index;
-	uint32_t units, events, calls;
+	uint32_t units, kernels, events, calls; /* kernels: those units that need the lease */
 	struct mark_event {
 		struct obj *ctx;
 		CUevent event;
@@ -124,8 +124,8 @@ struct exec {
 	uint64_t cpl_head;
 	_Atomic int broken;	      /* enum vgpu_error */
 	_Atomic uint32_t sticky;      /* CUresult */
-	_Atomic uint32_t in_flight;   /* units */
-	_Atomic uint32_t window;      /* units that may be in flight: EXEC_AHEAD_NS worth of recent ones */
+	_Atomic uint32_t in_flight;   /* kernels */
+	_Atomic uint32_t window;      /* kernels that may be in flight: EXEC_AHEAD_NS worth of recent ones */
 	_Atomic bool asleep, nudge;   /* decoder sleeps; somebody wants it awake */
 	int wake_fd;
 	struct call *parked;	      /* control calls whose `follows` is not reached */

@@ -56,8 +56,11 @@ void marks_touch(struct exec *x, struct call *c)
 
 	if (c->op->flags & VGPU_OP_UNIT) {
 		m->open.units++;
-		atomic_fetch_add(&x->in_flight, 1);
 		x->env->ops->unit_begin(x->env->ops_ctx);
+	}
+	if (c->op->flags & VGPU_OP_GATED) {
+		m->open.kernels++;
+		atomic_fetch_add(&x->in_flight, 1);
 	}
 	if (!touched(m, ctx, c->stream->real)) {
 		m->touched[m->ntouched].ctx = ctx;
@@ -115,7 +118,7 @@ bool marks_room(struct exec *x)
 	struct exec_marks *m = &x->marks;
 	bool room;
 
-	if (m->open.units >= atomic_load(&x->window) / 2 || m->ntouched >= EXEC_MARK_STREAMS ||
+	if (m->open.kernels >= atomic_load(&x->window) / 2 || m->open.units >= EXEC_WINDOW / 2 || m->ntouched >= EXEC_MARK_STREAMS ||
 	    m->open.calls >= EXEC_MARK_CALLS)
 		marks_close(x);
 	pthread_mutex_lock(&m->lock);
@@ -132,8 +135,8 @@ static void learn_window(struct exec *x, const struct mark *k)
 	uint64_t now = vgpu_now_ns(), since = m->popped_at > k->closed_at ? m->popped_at : k->closed_at, units;
 
 	m->popped_at = now;
-	if (!k->units)
-		return;
+	if (!k->kernels || k->kernels != k->units)
+		return; /* copies took part of that time */
 	m->unit_ns = m->unit_ns ? (7 * m->unit_ns + (now - since) / k->units) / 8 : (now - since) / k->units;
 	units = EXEC_AHEAD_NS / (m->unit_ns + 1);
 	units = units < EXEC_WINDOW_MIN ? EXEC_WINDOW_MIN : units > EXEC_WINDOW ? EXEC_WINDOW : units;
@@ -152,7 +155,7 @@ static void pop(struct exec *x, int rc)
 		event_give(x, &k->event[i]);
 	for (uint32_t i = 0; i < k->units; i++)
 		x->env->ops->unit_end(x->env->ops_ctx);
-	atomic_fetch_sub(&x->in_flight, k->units);
+	atomic_fetch_sub(&x->in_flight, k->kernels);
 	atomic_store(&m->done, k->index);
 	vgpu_store64(&x->host->work_done, k->index);
 	for (uint32_t i = 0; i < k->calls; i++)

@@ -327,7 +327,7 @@ static bool may_issue(struct exec *x, const struct call *c)
 {
 	if (!marks_room(x))
 		return false;
-	if ((c->op->flags & VGPU_OP_UNIT) && atomic_load(&x->in_flight) >= atomic_load(&x->window)) {
+	if ((c->op->flags & VGPU_OP_GATED) && atomic_load(&x->in_flight) >= atomic_load(&x->window)) {
 		marks_close(x);
 		return false;
 	}
