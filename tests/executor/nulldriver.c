@@ -136,7 +136,8 @@ CUresult cuDeviceGetAttribute(int *v, CUdevice_attribute a, CUdevice d)
 		      { CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z, 65535 },
 		      { CU_DEVICE_ATTRIBUTE_WARP_SIZE, 32 },
 		      { CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 7 },
-		      { CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 5 } };
+		      { CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 5 },
+		      { CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS, 0 } };
 
 	for (unsigned i = 0; i < sizeof(known) / sizeof(*known); i++)
 		if (known[i].a == (int)a) {
