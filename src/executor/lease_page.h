@@ -35,7 +35,7 @@ struct lease_page {
 	_Atomic uint64_t active_since;	      /* ns, CLOCK_MONOTONIC; valid while active */
 	_Atomic uint64_t busy_ns;	      /* sum of finished active periods */
 	_Alignas(64) _Atomic uint64_t units_begun, units_ended;
-	_Atomic uint64_t launches, bytes;     /* counters for metrics */
+	_Atomic uint64_t launches, bytes, unsupported; /* counters for metrics */
 };
 _Static_assert(sizeof(struct lease_page) <= LEASE_PAGE_SIZE, "one page");
 #endif

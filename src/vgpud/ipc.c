@@ -31,7 +31,6 @@ static const struct msg_rule rules[IPC_TYPES] = {
 	[IPC_X_END] =       {"X_END",       sizeof(struct ipc_x_end),     0, 0,        X, ANY},
 	[IPC_X_QUOTA] =     {"X_QUOTA",     sizeof(struct ipc_x_quota),   0, 0,        X, ANY},
 	[IPC_X_EXTENTS] =   {"X_EXTENTS",   sizeof(struct ipc_x_extents), 0, 0,        X, RUN | IPC_S_ADOPT},
-	[IPC_X_UNSUPPORTED] = {"X_UNSUPPORTED", sizeof(struct ipc_id),    0, 0,        X, RUN | IPC_S_ADOPT},
 	[IPC_RESULT] =      {"RESULT",      sizeof(struct ipc_result),    0, 0,        B, ANY},
 	[IPC_ADOPT] =       {"ADOPT",       0,                            0, 0,        B, ANY},
 	[IPC_STOP] =        {"STOP",        0,                            0, 0,        B, ANY},

@@ -49,7 +49,6 @@ enum ipc_type {
 	IPC_X_END, /* last word before it exits by itself */
 	IPC_X_QUOTA, /* answered by RESULT */
 	IPC_X_EXTENTS, /* answered by RESULT */
-	IPC_X_UNSUPPORTED,
 	/* broker -> executor */
 	IPC_RESULT,
 	IPC_ADOPT, /* answered by X_READY, then by the unanswered request again */

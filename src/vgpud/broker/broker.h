@@ -81,6 +81,9 @@ struct bconn {
 	struct vgpu_header *header;
 	const volatile struct vgpu_wish *wish;
 	struct loop_io bell_io;
+	uint64_t bells_since; /* ns: begin of the window in which bells_heard were heard */
+	unsigned bells_heard;
+	bool muted;
 	struct channel channel[VGPU_CHANNELS_MAX];
 };
 
@@ -123,7 +126,7 @@ struct broker {
 	struct loop loop;
 	struct vgpud_config cfg;
 	struct msg_chan keeper;
-	struct loop_io keeper_io, control_io, period_io;
+	struct loop_io keeper_io, control_io, period_io, unmute_io;
 	struct list vms, conns, execs, clients;
 	struct list early; /* peers that came before we are ready */
 	struct device dev;
@@ -152,7 +155,12 @@ uint64_t bar_reserved(const struct broker *b);
 void vm_timeline_add(struct vm *vm, uint64_t now, uint64_t ns);
 bool vm_take_token(struct vm *vm, uint64_t now);
 
+/* irq.c */
+int irq_init(void);
+void irq_raise(int fd); /* never blocks, whatever the peer does to the eventfd */
+
 /* conn.c */
+int conns_init(struct broker *b);
 void conn_announced(struct broker *b, struct msg *m);
 void conn_gone(struct bconn *c);
 void conns_settle(struct broker *b);

@@ -9,14 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static void interrupt(int fd)
-{
-	uint64_t one = 1;
-
-	if (write(fd, &one, sizeof(one)) < 0)
-		return; /* counter full = pending already */
-}
-
 static void store32(vg_u32 *to, uint32_t v)
 {
 	__atomic_store_n(to, v, __ATOMIC_RELEASE);
@@ -31,8 +23,8 @@ void channel_show(struct channel *ch)
 	store32(&s->error, ch->state == CH_DEAD ? ch->error : VGPU_ERR_NONE);
 	store32(&s->generation, ch->state == CH_FREE ? 0 : ch->generation);
 	store32(&s->state, ch_shown[ch->state]);
-	interrupt(c->irqs[VGPU_VECTOR_VM]);
-	interrupt(c->irqs[VGPU_VECTOR_CHANNEL(ch->index)]);
+	irq_raise(c->irqs[VGPU_VECTOR_VM]);
+	irq_raise(c->irqs[VGPU_VECTOR_CHANNEL(ch->index)]);
 }
 
 static void punch(struct bconn *c, uint64_t at, uint64_t len)

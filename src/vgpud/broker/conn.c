@@ -6,8 +6,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#define BELLS_WINDOW_NS 10000000ull
+#define BELLS_MAX 32u /* per window; a guest that opens and closes all channels rings 64 times */
 
 struct bconn *bconn_by_id(struct broker *b, uint32_t id)
 {
@@ -33,13 +37,10 @@ static void refuse(struct broker *b, uint32_t conn, uint32_t status, const char 
 
 void conn_show_status(struct bconn *c, uint32_t status, uint32_t error)
 {
-	uint64_t one = 1;
-
 	__atomic_store_n(&c->header->error, error, __ATOMIC_RELEASE);
 	__atomic_store_n(&c->header->status, status, __ATOMIC_RELEASE);
 	for (unsigned i = 0; i < c->vectors; i++)
-		if (write(c->irqs[i], &one, sizeof(one)) < 0)
-			continue; /* counter full = pending already */
+		irq_raise(c->irqs[i]);
 }
 
 static void fill_header(struct bconn *c)
@@ -73,13 +74,43 @@ void conn_look(struct bconn *c)
 		channel_look(&c->channel[i]);
 }
 
+/* Edge-triggered and never read: the peer could make a read of its eventfd wait for ever. One that rings
+ * without end is not heard until the window is over. */
 static void on_bell(struct loop_io *io, uint32_t events)
 {
 	struct bconn *c = io->arg;
-	uint64_t n;
+	uint64_t now = now_ns();
 
-	if (read(io->fd, &n, sizeof(n)) > 0)
-		conn_look(c);
+	if (now - c->bells_since >= BELLS_WINDOW_NS) {
+		c->bells_since = now;
+		c->bells_heard = 0;
+	}
+	if (++c->bells_heard >= BELLS_MAX) {
+		c->muted = true;
+		loop_mod(&c->broker->loop, io, 0);
+		loop_timer_set(&c->broker->unmute_io, c->bells_since + BELLS_WINDOW_NS);
+	}
+	conn_look(c);
+}
+
+/* Their counters are not zero, so listening again brings each of them one event at once. */
+static void on_unmute(struct loop_io *io, uint32_t events)
+{
+	struct broker *b = io->arg;
+
+	loop_timer_set(io, 0);
+	list_for_each(n, &b->conns) {
+		struct bconn *c = list_entry(n, struct bconn, node);
+
+		if (c->muted)
+			loop_mod(&b->loop, &c->bell_io, EPOLLIN | EPOLLET);
+		c->muted = false;
+	}
+}
+
+int conns_init(struct broker *b)
+{
+	return loop_timer_init(&b->loop, &b->unmute_io, on_unmute, b);
 }
 
 static int conn_map(struct bconn *c, struct msg *m)
@@ -100,7 +131,7 @@ static int conn_map(struct bconn *c, struct msg *m)
 	if (p == MAP_FAILED)
 		return -errno;
 	c->wish = p;
-	return loop_add(&c->broker->loop, &c->bell_io, c->bells[VGPU_VECTOR_VM], EPOLLIN, on_bell, c);
+	return loop_add(&c->broker->loop, &c->bell_io, c->bells[VGPU_VECTOR_VM], EPOLLIN | EPOLLET, on_bell, c);
 }
 
 static void conn_free(struct bconn *c)
@@ -318,9 +349,9 @@ void conn_announced(struct broker *b, struct msg *m)
 
 	if (c && !c->made)
 		conn_made(c, k, m, false);
-	else if (!c && m->n_fds)
+	else if (!c && m->n_fds && !b->synced)
 		conn_adopt(b, k, m);
-	else if (!c && k->gone)
+	else if (!c && (k->gone || m->n_fds)) /* the peer left while its memory was being made */
 		to_keeper(b, IPC_CLOSE, &id, sizeof(id));
 	else if (!c && !b->ready)
 		conn_early(b, k);

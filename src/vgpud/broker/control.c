@@ -69,7 +69,7 @@ static json_t *vm_channels(const struct vm *vm)
 static json_t *vm_view(const struct vm *vm, bool detail)
 {
 	unsigned connections = 0;
-	uint64_t units = vm->units, launches = vm->launches, bytes = vm->bytes;
+	uint64_t units = vm->units, launches = vm->launches, bytes = vm->bytes, unsupported = vm->unsupported;
 	json_t *o;
 
 	list_for_each(n, &vm->broker->conns)
@@ -82,6 +82,7 @@ static json_t *vm_view(const struct vm *vm, bool detail)
 		units += atomic_load(&x->page->units_ended);
 		launches += atomic_load(&x->page->launches);
 		bytes += atomic_load(&x->page->bytes);
+		unsupported += atomic_load(&x->page->unsupported);
 	}
 	o = json_pack("{s:I, s:s, s:s, s:I, s:f, s:I, s:I, s:I, s:s, s:f}", "id", (json_int_t)vm->set.id, "name",
 		      vm->set.name, "priority", priority_name(vm->set.priority), "weight",
@@ -94,7 +95,7 @@ static json_t *vm_view(const struct vm *vm, bool detail)
 	json_object_update_new(o, json_pack("{s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "bar_size",
 		(json_int_t)vm->set.bar_size, "job_timeout_seconds", (double)vm->set.job_timeout_ns / 1e9,
 		"hard_timeout_seconds", (double)vm->set.hard_timeout_ns / 1e9, "units", (json_int_t)units, "launches",
-		(json_int_t)launches, "bytes", (json_int_t)bytes, "unsupported_calls", (json_int_t)vm->unsupported,
+		(json_int_t)launches, "bytes", (json_int_t)bytes, "unsupported_calls", (json_int_t)unsupported,
 		"faults", (json_int_t)vm->fault_count, "executors_started", (json_int_t)vm->spawned, "channels",
 		vm_channels(vm)));
 	return o;

@@ -4,12 +4,16 @@
 #include "base/log.h"
 #include "wire/geometry.h"
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define MESSAGES_MAX 16u
 
 static void on_link(struct loop_io *io, uint32_t events);
 
@@ -135,13 +139,10 @@ int exec_spawn(struct broker *b, struct channel *ch)
 	return 0;
 }
 
+/* Edge-triggered and never read: the executor holds the same open file and could make a read wait. */
 static void on_kick(struct loop_io *io, uint32_t events)
 {
-	struct bexec *x = io->arg;
-	uint64_t n;
-
-	if (read(io->fd, &n, sizeof(n)) > 0)
-		exec_look(x);
+	exec_look(io->arg);
 }
 
 static int exec_attach(struct bexec *x, struct msg *m)
@@ -153,7 +154,7 @@ static int exec_attach(struct bexec *x, struct msg *m)
 	close(lease);
 	msg_chan_init(&x->link, sock, &ipc_table, IPC_BROKER, IPC_EXECUTOR);
 	x->link.state = IPC_S_START;
-	rc = loop_add(&b->loop, &x->kick_io, kick, EPOLLIN, on_kick, x);
+	rc = loop_add(&b->loop, &x->kick_io, kick, EPOLLIN | EPOLLET, on_kick, x);
 	if (rc) {
 		close(kick);
 		x->kick_io.fd = -1;
@@ -210,7 +211,7 @@ void exec_spawned(struct broker *b, struct msg *m)
 	}
 }
 
-static void drain(struct bexec *x);
+static void drain(struct bexec *x, unsigned most);
 
 static void describe_exit(const struct bexec *x, const struct ipc_exited *m)
 {
@@ -262,6 +263,7 @@ static void count_totals(struct bexec *x)
 	x->vm->units += atomic_load(&x->page->units_ended);
 	x->vm->launches += atomic_load(&x->page->launches);
 	x->vm->bytes += atomic_load(&x->page->bytes);
+	x->vm->unsupported += atomic_load(&x->page->unsupported);
 }
 
 void exec_exited(struct broker *b, const struct ipc_exited *m)
@@ -273,7 +275,7 @@ void exec_exited(struct broker *b, const struct ipc_exited *m)
 
 	if (!x)
 		return;
-	drain(x); /* its last word may still lie in the socket */
+	drain(x, UINT_MAX); /* its last word may still lie in the socket */
 	describe_exit(x, m);
 	if (!x->vm) {
 		exec_free(x);
@@ -379,14 +381,9 @@ static void on_extents(struct bexec *x, const void *p)
 	reply(x, 0);
 }
 
-static void on_unsupported(struct bexec *x, const void *p)
-{
-	x->vm->unsupported++;
-}
-
 static void (*const handlers[IPC_TYPES])(struct bexec *, const void *) = {
 	[IPC_X_DEVICE] = on_device, [IPC_X_READY] = on_ready,	  [IPC_X_END] = on_end,
-	[IPC_X_QUOTA] = on_quota,   [IPC_X_EXTENTS] = on_extents, [IPC_X_UNSUPPORTED] = on_unsupported,
+	[IPC_X_QUOTA] = on_quota,   [IPC_X_EXTENTS] = on_extents,
 };
 
 /* Messages only a real executor may send: the probe has no VM. */
@@ -395,16 +392,16 @@ static bool fits(const struct bexec *x, uint16_t type)
 	return x->vm ? type != IPC_X_DEVICE : type == IPC_X_DEVICE || type == IPC_X_END;
 }
 
-/* Reads what is there. Never frees x. */
-static void drain(struct bexec *x)
+/* Reads what is there, at most so many. Never frees x. */
+static void drain(struct bexec *x, unsigned most)
 {
 	char why[128];
 	struct msg m;
-	int rc;
+	int rc = 0;
 
 	if (x->link.fd < 0)
 		return;
-	while ((rc = msg_recv(&x->link, &m, why, sizeof(why))) == 1) {
+	while (most-- && (rc = msg_recv(&x->link, &m, why, sizeof(why))) == 1) {
 		if (!fits(x, m.type)) {
 			rc = -EPROTO;
 			snprintf(why, sizeof(why), "message %u: not from a probe", m.type);
@@ -427,7 +424,7 @@ static void drain(struct bexec *x)
 
 static void on_link(struct loop_io *io, uint32_t events)
 {
-	drain(io->arg);
+	drain(io->arg, MESSAGES_MAX); /* the rest when others had their turn */
 }
 
 /* ---- watchdog ---- */
@@ -445,6 +442,14 @@ void exec_watch(struct bexec *x, uint64_t now)
 
 	if (!x->page)
 		return;
+	/* Told to hand over and not obeying: whatever its counters say, others have waited long enough. */
+	others = sched_contended(&x->broker->dev.sched) || x->broker->dev.sched.holders > 1;
+	if (others && x->revoked_at && now - x->revoked_at >= soft) {
+		log_warning("VM %s channel %u: keeps a lease %llu ms after it was to hand over: killed", s->name,
+			    x->channel->index, (unsigned long long)((now - x->revoked_at) / 1000000));
+		channel_fail(x->channel, VGPU_ERR_TIMEOUT);
+		return;
+	}
 	begun = atomic_load(&x->page->units_begun);
 	ended = atomic_load(&x->page->units_ended);
 	if (begun == ended || ended != x->ended_seen || !x->ended_at) {
@@ -453,7 +458,6 @@ void exec_watch(struct bexec *x, uint64_t now)
 		x->waited_at = 0;
 		return;
 	}
-	others = sched_contended(&x->broker->dev.sched) || x->broker->dev.sched.holders > 1;
 	if (!others)
 		x->waited_at = 0;
 	else if (!x->waited_at)

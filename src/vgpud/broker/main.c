@@ -46,6 +46,10 @@ static struct vgpu_err *start_loop(struct broker *b)
 		rc = loop_timer_init(&b->loop, &b->period_io, on_period, b);
 	if (!rc)
 		rc = device_init(b);
+	if (!rc)
+		rc = conns_init(b);
+	if (!rc)
+		rc = irq_init();
 	if (rc)
 		return err_sys(-rc, "event loop");
 	loop_timer_set(&b->period_io, now_ns() + PERIOD_NS);

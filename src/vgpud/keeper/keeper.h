@@ -28,6 +28,7 @@ struct conn {
 	struct loop_io io; /* the peer's socket */
 	uint32_t id, vm, transport, uid;
 	bool made, gone, greeted; /* greeted: hello read, CONN sent */
+	uint64_t accepted_at;	  /* ns */
 	struct vgpu_unix_hello hello;
 	uint32_t hello_len;
 	int memfd;
@@ -54,7 +55,7 @@ struct keeper {
 	char broker_path[PATH_MAX], executor_path[PATH_MAX];
 
 	struct msg_chan link;
-	struct loop_io link_io, broker_io, signal_io, restart_io;
+	struct loop_io link_io, broker_io, signal_io, restart_io, accept_io;
 	pid_t broker_pid;
 	uint64_t broker_started, broker_deaths[4]; /* ns */
 	bool ready; /* READY was seen once: sockets are open */
@@ -62,11 +63,13 @@ struct keeper {
 	int control_fd;
 	struct listener *guest;
 	struct list listeners, conns, children;
+	bool deaf; /* listeners are not looked at until accept_io fires */
 	uint32_t next_conn;
 	int exit_status;
 };
 
 /* keeper/listen.c */
+int listeners_init(struct keeper *k);
 struct vgpu_err *listen_socket(const char *path, int type, mode_t mode, uint32_t uid, uint32_t gid, int *fd);
 int listener_open(struct keeper *k, uint32_t vm, const char *name);
 void listener_close(struct listener *l);

@@ -14,6 +14,12 @@
 #include <unistd.h>
 
 #define BACKLOG 64
+/* Connections that have no memory yet: their descriptors and messages are all a peer costs us before the
+ * broker knows it. A user's own limit first, so that one cannot use up what all share. */
+#define UNMADE_MAX 256u
+#define UNMADE_USER_MAX 64u
+#define HELLO_NS 5000000000ull
+#define PAUSE_NS 50000000ull
 
 /* A socket file nobody listens on is left over from a vgpud that was killed: the run directory's lock is
  * ours, so it may go. Anything else in the way is somebody's. */
@@ -154,6 +160,85 @@ static void conn_event(struct loop_io *io, uint32_t events)
 		conn_hello(c);
 }
 
+static void set_deaf(struct keeper *k, bool deaf)
+{
+	if (k->deaf == deaf)
+		return;
+	k->deaf = deaf;
+	list_for_each(n, &k->listeners)
+		loop_mod(&k->loop, &list_entry(n, struct listener, node)->io, deaf ? 0 : EPOLLIN);
+}
+
+/* Leave peers in the backlog for a while: too many are unserved, or descriptors are out. A level-triggered
+ * listener nobody can serve would otherwise keep us busy for ever. */
+static void pause_listening(struct keeper *k)
+{
+	set_deaf(k, true);
+	loop_timer_set(&k->accept_io, now_ns() + PAUSE_NS);
+}
+
+/* Of all, and of this user. */
+static unsigned count_unmade(const struct keeper *k, uint32_t uid, unsigned *users)
+{
+	unsigned all = 0;
+
+	*users = 0;
+	list_for_each(n, &k->conns) {
+		const struct conn *c = list_entry(n, struct conn, node);
+
+		all += !c->made;
+		*users += !c->made && c->uid == uid;
+	}
+	return all;
+}
+
+/* Since when the oldest has not said hello, 0: all have. They lie in order of arrival. */
+static uint64_t oldest_silent(const struct keeper *k)
+{
+	list_for_each(n, &k->conns)
+		if (!list_entry(n, struct conn, node)->greeted)
+			return list_entry(n, struct conn, node)->accepted_at;
+	return 0;
+}
+
+/* Who says nothing is sent away; then the rest may be heard. */
+static void on_accept_timer(struct loop_io *io, uint32_t events)
+{
+	struct keeper *k = io->arg;
+	uint64_t now = now_ns(), silent;
+	unsigned users;
+
+	loop_timer_set(io, 0);
+	list_for_each(n, &k->conns) {
+		struct conn *c = list_entry(n, struct conn, node);
+
+		if (!c->greeted && now - c->accepted_at >= HELLO_NS)
+			conn_close(c);
+	}
+	silent = oldest_silent(k);
+	if (count_unmade(k, -1u, &users) < UNMADE_MAX && !msg_pending(&k->link))
+		set_deaf(k, false);
+	if (k->deaf)
+		loop_timer_set(io, now + PAUSE_NS);
+	else if (silent)
+		loop_timer_set(io, silent + HELLO_NS);
+}
+
+int listeners_init(struct keeper *k)
+{
+	return loop_timer_init(&k->loop, &k->accept_io, on_accept_timer, k);
+}
+
+/* May this user have one more that is not served yet? */
+static bool user_has_room(struct keeper *k, uint32_t uid)
+{
+	unsigned users;
+
+	if (count_unmade(k, uid, &users) + 1 >= UNMADE_MAX)
+		pause_listening(k);
+	return users < UNMADE_USER_MAX;
+}
+
 static void conn_accepted(struct listener *l, int fd)
 {
 	struct keeper *k = l->keeper;
@@ -162,9 +247,9 @@ static void conn_accepted(struct listener *l, int fd)
 	socklen_t len = sizeof(peer);
 	bool greet = l->vm == 0;
 
-	if (!c || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ||
+	if (!c || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || !user_has_room(k, peer.uid) ||
 	    loop_add(&k->loop, &c->io, fd, greet ? EPOLLIN | EPOLLRDHUP : EPOLLRDHUP, conn_event, c)) {
-		log_error("%s: connection dropped: %m", l->path);
+		log_debug("%s: a connection of user %u dropped", l->path, peer.uid);
 		free(c);
 		close(fd);
 		return;
@@ -175,7 +260,10 @@ static void conn_accepted(struct listener *l, int fd)
 	c->transport = l->vm ? IPC_IVSHMEM : IPC_UNIX;
 	c->uid = peer.uid;
 	c->memfd = -1;
+	c->accepted_at = now_ns();
 	list_add_tail(&k->conns, &c->node);
+	if (greet && !k->deaf)
+		loop_timer_set(&k->accept_io, oldest_silent(k) + HELLO_NS);
 	if (!greet) {
 		c->greeted = true;
 		conn_announce(c);
@@ -184,12 +272,21 @@ static void conn_accepted(struct listener *l, int fd)
 
 static void listener_event(struct loop_io *io, uint32_t events)
 {
-	int fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC);
+	struct listener *l = io->arg;
+	int fd;
 
-	if (fd >= 0)
-		conn_accepted(io->arg, fd);
-	else if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
-		log_error("accept: %m");
+	/* The broker lags behind: what comes now waits in the backlog, not in our memory. */
+	if (msg_pending(&l->keeper->link)) {
+		pause_listening(l->keeper);
+		return;
+	}
+	fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0) {
+		conn_accepted(l, fd);
+	} else if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) {
+		log_error("accept: %m: no new connections for a moment");
+		pause_listening(l->keeper);
+	}
 }
 
 static struct vgpu_err *listener_add(struct keeper *k, uint32_t vm, const char *path, int type, mode_t mode,
@@ -206,7 +303,7 @@ static struct vgpu_err *listener_add(struct keeper *k, uint32_t vm, const char *
 		free(l);
 		return e;
 	}
-	rc = loop_add(&k->loop, &l->io, fd, EPOLLIN, listener_event, l);
+	rc = loop_add(&k->loop, &l->io, fd, k->deaf ? 0 : EPOLLIN, listener_event, l);
 	if (rc) {
 		close(fd);
 		free(l);

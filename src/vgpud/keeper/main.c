@@ -170,6 +170,8 @@ static struct vgpu_err *start_loop(struct keeper *k)
 		rc = loop_add(&k->loop, &k->signal_io, fd, EPOLLIN, on_signal, k);
 	if (!rc)
 		rc = loop_timer_init(&k->loop, &k->restart_io, on_restart, k);
+	if (!rc)
+		rc = listeners_init(k);
 	return rc ? err_sys(-rc, "event loop") : NULL;
 }
 

@@ -190,7 +190,7 @@ static int child_start(struct keeper *k, struct child *c, struct conn *conn, int
 	cleanup_fd int driver = open(k->cfg->driver, O_RDONLY | O_CLOEXEC);
 	struct exec_start s = {.cfg = k->cfg, .path = k->executor_path, .channel = c->channel,
 			       .fds = {exec_sock, c->lease_fd, c->kick_fd, driver}, .n_fds = 4};
-	int pidfd = -1;
+	int pidfd = -1, rc;
 	pid_t pid;
 
 	*what = "driver library";
@@ -210,7 +210,13 @@ static int child_start(struct keeper *k, struct child *c, struct conn *conn, int
 	if (pid < 0)
 		return pid;
 	c->pid = pid;
-	return loop_add(&k->loop, &c->io, pidfd, EPOLLIN, child_exited, c);
+	rc = loop_add(&k->loop, &c->io, pidfd, EPOLLIN, child_exited, c);
+	if (rc) { /* unwatched it would never be reaped */
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		close(pidfd);
+	}
+	return rc;
 }
 
 void child_announce(struct child *c)

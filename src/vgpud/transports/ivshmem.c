@@ -8,12 +8,12 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 
 #define IVSHMEM_VERSION 0
 #define HOST_PEER 0
 #define GUEST_PEER 1
 #define SHARED_MEMORY (-1)
+#define SEND_ROOM (256 << 10) /* all 69 messages at once: some 1 KiB of accounting each */
 
 static int send_one(int sock, int64_t value, int fd)
 {
@@ -39,7 +39,7 @@ static int send_one(int sock, int64_t value, int fd)
 		memcpy(CMSG_DATA(c), &fd, sizeof(int));
 	}
 	do
-		n = sendmsg(sock, &mh, MSG_NOSIGNAL);
+		n = sendmsg(sock, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
@@ -48,10 +48,9 @@ static int send_one(int sock, int64_t value, int fd)
 
 int ivshmem_handover(int sock, const struct transport_memory *mem)
 {
-	struct timeval limit = {.tv_sec = 1};
-	int rc;
+	int room = SEND_ROOM, rc;
 
-	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	rc = send_one(sock, IVSHMEM_VERSION, -1);
 	if (!rc)
 		rc = send_one(sock, GUEST_PEER, -1);

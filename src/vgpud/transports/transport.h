@@ -15,7 +15,7 @@ struct transport_memory {
 	const int *irqs;  /* eventfds the peer waits on */
 };
 
-/* The whole of the ivshmem server protocol, sent blocking for at most a second. 0 or -errno. */
+/* The whole of the ivshmem server protocol, sent without waiting: a fresh socket has the room. 0 or -errno. */
 int ivshmem_handover(int sock, const struct transport_memory *mem);
 /* mem NULL: a refusal with status and text. 0 or -errno. */
 int unix_handover(int sock, const struct transport_memory *mem, uint32_t status, const char *text);

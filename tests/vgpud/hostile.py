@@ -1,0 +1,217 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Peers that do their worst to keeper and broker through what they were given: descriptors, sockets, shared
+memory. Each time another tenant must go on as if nothing had happened."""
+import fcntl
+import os
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+import traceback
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import DEAD, RUNNING, SOFTCUDA, Peer, Refused, Vgpud, wait_for  # noqa: E402
+
+FULL = struct.pack('<Q', 2**64 - 2)
+
+
+def works(v, tenant):
+    p = Peer(v.run, tenant)
+    p.want(1)
+    assert p.wait_state(RUNNING, DEAD) == RUNNING, v.log_text()
+    p.close()
+
+
+def fill(fd):
+    """Takes what is in an eventfd and leaves it full; the file is left blocking."""
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
+    try:
+        os.read(fd, 8)
+    except BlockingIOError:
+        pass
+    try:
+        os.write(fd, FULL)
+    except BlockingIOError:
+        pass  # the broker was in between
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_NONBLOCK)
+
+
+def test_blocking_eventfds():
+    """A full interrupt that blocks, and doorbells emptied before the broker can read them."""
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        v.ok('register-vm', name='b', quota=1 << 28)
+        p = Peer(v.run, 'a')
+        fill(p.fds[3])
+        fill(p.fds[4])
+        for generation in range(1, 6):
+            p.want(generation)
+            wait_for('it is taken', lambda g=generation: p.generation() == g)
+        end, stop = time.monotonic() + 2, threading.Event()
+
+        def steal():
+            fcntl.fcntl(p.fds[1], fcntl.F_SETFL, 0)  # blocking
+            while not stop.is_set():
+                os.write(p.fds[1], struct.pack('<Q', 1))
+                os.read(p.fds[1], 8)
+        thief = threading.Thread(target=steal)
+        thief.start()
+        while time.monotonic() < end:
+            v.ok('status')
+        works(v, 'b')
+        stop.set()
+        thief.join()
+        p.close()
+
+
+def test_racing_interrupts():
+    """Fills an interrupt between the broker's look and its write: a moment's delay, no more."""
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        v.ok('register-vm', name='b', quota=1 << 28)
+        p = Peer(v.run, 'a')
+        stop = threading.Event()
+
+        def race():
+            while not stop.is_set():
+                fill(p.fds[3])
+        racer = threading.Thread(target=race)
+        racer.start()
+        end, generation = time.monotonic() + 2, 0
+        while time.monotonic() < end:
+            generation += 1
+            p.want(generation)
+            v.ok('status')
+        works(v, 'b')
+        stop.set()
+        racer.join()
+        p.close()
+
+
+def test_doorbell_storm():
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        v.ok('register-vm', name='b', quota=1 << 28)
+        p = Peer(v.run, 'a')
+        broker = v.children('vgpu-broker')[0]
+
+        def cpu():
+            words = open(f'/proc/{broker}/stat').read().rsplit(') ', 1)[1].split()
+            return (int(words[11]) + int(words[12])) / os.sysconf('SC_CLK_TCK')
+        before, end = cpu(), time.monotonic() + 2
+        while time.monotonic() < end:
+            for _ in range(1000):
+                os.write(p.fds[1], struct.pack('<Q', 1))
+        used = (cpu() - before) / 2
+        assert used < 0.2, f'{used:.0%} of a processor for one ringing guest'
+        p.want(1)  # and it is still heard
+        assert p.wait_state(RUNNING, DEAD) == RUNNING
+        p.close()
+        works(v, 'b')
+
+
+def test_peers_that_vanish():
+    """A peer that leaves while its memory is being made takes no place with it."""
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        for _ in range(40):
+            s = socket.socket(socket.AF_UNIX)
+            s.connect(str(v.run / 'vm/a.sock'))
+            s.close()
+        for _ in range(40):
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            s.connect(str(v.run / 'guest.sock'))
+            s.send(struct.pack('<II64s', 0x58495656, 1, b'a'))
+            s.close()
+        wait_for('nothing of them is left', lambda: v.ok('show-vm', name='a')['connections'] == 0, 10)
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(30)
+        s.connect(str(v.run / 'vm/a.sock'))
+        assert len(s.recv(8)) == 8, 'the VM itself is let in'
+        s.close()
+
+
+def eventually_admitted(v, tenant):
+    def ask():
+        try:
+            works(v, tenant)
+            return True
+        except (Refused, OSError, struct.error):
+            return False
+    wait_for('somebody honest is let in', ask, 20)
+
+
+def test_silent_peers():
+    """Connections that never say hello are sent away."""
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        silent = []
+        for _ in range(300):
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            s.setblocking(False)
+            try:
+                s.connect(str(v.run / 'guest.sock'))
+            except BlockingIOError:
+                s.close()
+                continue
+            silent.append(s)
+        assert len(os.listdir(f'/proc/{v.process.pid}/fd')) < 200, 'each costs the keeper a descriptor'
+        eventually_admitted(v, 'a')
+        ended = select.poll()
+        for s in silent:
+            ended.register(s, select.POLLHUP)
+        wait_for('all were sent away', lambda: len(ended.poll(0)) == len(silent))
+        for s in silent:
+            s.close()
+
+
+def test_connection_flood():
+    """Neither the keeper's descriptors nor the broker's patience end."""
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        before = v.children('vgpu-broker')
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            for path, kind in (('guest.sock', socket.SOCK_SEQPACKET), ('vm/a.sock', socket.SOCK_STREAM)):
+                batch = []
+                for _ in range(100):
+                    s = socket.socket(socket.AF_UNIX, kind)
+                    s.setblocking(False)
+                    try:
+                        s.connect(str(v.run / path))
+                        if kind == socket.SOCK_SEQPACKET:
+                            s.send(struct.pack('<II64s', 0x58495656, 1, b'nobody'))
+                    except OSError:
+                        pass
+                    batch.append(s)
+                for s in batch:
+                    s.close()
+        assert v.children('vgpu-broker') == before, 'the broker was restarted'
+        eventually_admitted(v, 'a')
+        wait_for('nothing is left', lambda: v.ok('show-vm', name='a')['connections'] == 0, 10)
+
+
+def main():
+    if not SOFTCUDA.exists():
+        print('skipped: softcuda is not built')
+        return 77
+    failed = 0
+    for name, f in list(globals().items()):
+        if not name.startswith('test_') or (sys.argv[1:] and name not in sys.argv[1:]):
+            continue
+        try:
+            f()
+            print('ok', name, flush=True)
+        except Exception:  # one test's failure must not hide the others
+            failed += 1
+            print('not ok', name)
+            traceback.print_exc(file=sys.stdout)
+    print(f'{failed} failed')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
