@@ -27,6 +27,7 @@ static void release(struct block *b, unsigned id)
 				continue;
 			put_result(bar, g->pc - 1, g->frame, g->mask);
 			g->state = GROUP_READY;
+			w->clear = NULL;
 			bar->waiting--;
 			b->waiting--;
 			if (w->status == WARP_BLOCKED)

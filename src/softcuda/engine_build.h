@@ -7,6 +7,7 @@
 #define SOFTCUDA_ENGINE_BUILD_H
 #include <setjmp.h>
 #include <string.h>
+#include "softcuda/engine_flow.h"
 #include "softcuda/engine_prog.h"
 
 struct stream {
@@ -25,8 +26,17 @@ struct build {
 	uint32_t *slot;	     /* per PTX register: frame offset */
 	bool *stable;	     /* per PTX register: computed once per launch */
 	uint32_t *defs;
-	uint32_t *label;     /* per PTX instruction: index in main of what follows its LEADER */
-	uint8_t *leader;     /* per PTX instruction: some forward branch comes here */
+	struct ptx_insn *insn; /* the function's, as rewritten */
+	struct flow *flow;
+	struct flow_live live;
+	uint32_t *label;     /* per block: its place in the order */
+	uint32_t *label_at;  /* per PTX instruction that begins a block: index in main behind its LEADER */
+	uint8_t *leader;     /* per block: some forward branch comes here */
+	uint8_t *drop;	     /* per PTX instruction: without effect */
+	uint8_t *unused;     /* per PTX instruction: an atomic whose result nobody reads */
+	uint8_t *early;	     /* per PTX instruction: in the prologue */
+	uint32_t at;	     /* PTX instruction being lowered */
+	uint32_t arm_save;   /* where IF keeps masks; 0: no arms yet */
 	struct fix { uint32_t at; uint32_t label; } *fix; /* branches to resolve */
 	uint32_t nfix, cfix;
 	struct brxfix { struct brx_info *info; uint32_t k, label; } *brx;

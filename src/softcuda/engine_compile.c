@@ -173,11 +173,6 @@ uint64_t b_shared_offset(struct build *b, const struct ptx_var *v)
 
 /* ---- what the prologue may hold */
 
-static bool writes_pair(enum ptx_op op)
-{
-	return op == PTX_OP_SETP || op == PTX_OP_SHFL || op == PTX_OP_MATCH || op == PTX_OP_ELECT;
-}
-
 static void count_def(struct build *b, const struct ptx_operand *o)
 {
 	if (o->kind == PTX_O_REG)
@@ -191,9 +186,9 @@ static void count_def(struct build *b, const struct ptx_operand *o)
 static void count_defs(struct build *b)
 {
 	for (uint32_t i = 0; i < b->f->ninsns; i++) {
-		const struct ptx_insn *in = &b->f->insns[i];
+		const struct ptx_insn *in = &b->insn[i];
 		count_def(b, &in->o[0]);
-		if (writes_pair(in->op))
+		if (ptx_writes_pair(in->op))
 			count_def(b, &in->o[1]);
 	}
 }
@@ -248,7 +243,7 @@ static bool for_prologue(struct build *b, const struct ptx_insn *in)
 	    !(in->space == PTX_SPACE_PARAM && in->o[1].var && !in->o[1].base_is_reg &&
 	      (in->o[1].var->engine_addr & SC_KERNEL_PARAM)))
 		return false;
-	int first = writes_pair(in->op) ? 2 : 1;
+	int first = ptx_writes_pair(in->op) ? 2 : 1;
 	for (int k = 0; k < first; k++)
 		if (!single_def(b, &in->o[k]))
 			return false;
@@ -268,29 +263,19 @@ static void mark_stable(struct build *b, const struct ptx_operand *o)
 
 /* ---- control flow */
 
-static void find_leaders(struct build *b)
+static void emit_bra(struct build *b, uint32_t to)
 {
-	for (uint32_t i = 0; i < b->f->ninsns; i++) {
-		const struct ptx_insn *in = &b->f->insns[i];
-		for (int k = 0; k < 6; k++) {
-			const struct ptx_operand *o = &in->o[k];
-			if (o->kind == PTX_O_LABEL && in->op == PTX_OP_BRA && o->label > i)
-				b->leader[o->label] = 1;
-			for (uint32_t j = 0; in->op == PTX_OP_BRX && o->kind == PTX_O_LIST && j < o->nlist; j++)
-				b->leader[o->vec[j].label] = 1;
-		}
-	}
+	struct insn *e = b_emit(b, OP_BRA);
+	b_branch(b, e, b->flow->block[to].first);
 }
 
-static void lower_bra(struct build *b, const struct ptx_insn *in)
+static void emit_brac(struct build *b, const struct ptx_insn *in, uint32_t to, bool negate)
 {
-	struct insn *e = b_emit(b, in->pred >= 0 ? OP_BRAC : OP_BRA);
-	if (in->pred >= 0) {
-		struct ptx_operand p = { .kind = PTX_O_REG, .reg = (uint32_t)in->pred };
-		e->o[0] = b_reg(b, &p);
-		e->sub = in->pred_neg;
-	}
-	b_branch(b, e, in->o[0].label);
+	struct ptx_operand p = { .kind = PTX_O_REG, .reg = (uint32_t)in->pred };
+	struct insn *e = b_emit(b, OP_BRAC);
+	e->o[0] = b_reg(b, &p);
+	e->sub = in->pred_neg != negate;
+	b_branch(b, e, b->flow->block[to].first);
 }
 
 static void lower_brx(struct build *b, const struct ptx_insn *in)
@@ -378,11 +363,6 @@ static void lower_call(struct build *b, const struct ptx_insn *in)
 static bool lower_plain(struct build *b, const struct ptx_insn *in)
 {
 	switch (in->op) {
-	case PTX_OP_BRA: {
-		struct insn *e = b_emit(b, OP_BRA);
-		b_branch(b, e, in->o[0].label);
-		return true;
-	}
 	case PTX_OP_BRX: lower_brx(b, in); return true;
 	case PTX_OP_CALL: lower_call(b, in); return true;
 	default:
@@ -423,27 +403,208 @@ static void lower_guarded(struct build *b, const struct ptx_insn *in)
 
 static void lower_one(struct build *b, uint32_t i)
 {
-	const struct ptx_insn *in = &b->f->insns[i];
+	const struct ptx_insn *in = &b->insn[i];
+	if (b->drop[i])
+		return;
 	b->line = in->line;
+	b->at = i;
 	memset(b->used, 0, sizeof(b->used));
-	b->out = &b->main;
-	if (b->leader[i])
-		b_emit(b, OP_LEADER);
-	b->label[i] = b->main.n;
-	if (for_prologue(b, in)) {
-		b->out = &b->pre;
-		if (!lower_plain(b, in))
-			unsupported(b, in);
-		mark_stable(b, &in->o[0]);
-		if (writes_pair(in->op))
-			mark_stable(b, &in->o[1]);
-		b->out = &b->main;
-	} else if (in->op == PTX_OP_BRA) {
-		lower_bra(b, in);
-	} else if (in->pred >= 0) {
+	b->out = b->early[i] ? &b->pre : &b->main;
+	if (in->pred >= 0)
 		lower_guarded(b, in);
-	} else if (!lower_plain(b, in)) {
+	else if (!lower_plain(b, in))
 		unsupported(b, in);
+	b->out = &b->main;
+}
+
+static void lower_arm(struct build *b, uint32_t k)
+{
+	const struct flow_block *a = &b->flow->block[k];
+	for (uint32_t i = a->first; i < a->end; i++)
+		if (b->insn[i].op != PTX_OP_BRA)
+			lower_one(b, i);
+}
+
+/* IF selects the lanes of the first arm, ELSE those of the second, ENDIF all again. */
+static void lower_arms(struct build *b, const struct flow_block *k, const struct ptx_insn *bra)
+{
+	bool second = k->arm[0] != FLOW_NONE && k->arm[1] != FLOW_NONE, first_is_taken = k->arm[0] == FLOW_NONE;
+	struct ptx_operand p = { .kind = PTX_O_REG, .reg = (uint32_t)bra->pred };
+	uint32_t pred = b_reg(b, &p);
+	if (!b->arm_save)
+		b->arm_save = room(b, 0);
+	uint32_t at = b->main.n, other;
+	struct insn *e = b_emit(b, OP_IF);
+	e->o[0] = pred;
+	e->o[1] = b->arm_save;
+	e->sub = bra->pred_neg != !first_is_taken;
+	lower_arm(b, k->arm[first_is_taken]);
+	other = b->main.n;
+	if (second) {
+		b_emit(b, OP_ELSE)->o[1] = b->arm_save;
+		lower_arm(b, k->arm[1]);
+		b->main.v[other].imm = b->main.n + 1;
+	}
+	b->main.v[at].imm = other + 1; /* resolved when the code has its place */
+	b_emit(b, OP_ENDIF)->o[1] = b->arm_save;
+}
+
+static void lower_end(struct build *b, const struct flow_block *k, uint32_t next)
+{
+	const struct ptx_insn *last = k->end > k->first ? &b->insn[k->end - 1] : NULL;
+	uint32_t to = k->taken != FLOW_NONE ? k->taken : k->fall;
+	b->out = &b->main;
+	if (last)
+		b->line = last->line;
+	if (k->join != FLOW_NONE) {
+		lower_arms(b, k, last);
+		to = k->join;
+	} else if (k->taken != FLOW_NONE && k->fall != FLOW_NONE && k->taken != k->fall) {
+		bool swap = k->taken == next;
+		emit_brac(b, last, swap ? k->fall : k->taken, swap);
+		to = swap ? FLOW_NONE : k->fall;
+	}
+	if (to != FLOW_NONE && to != next)
+		emit_bra(b, to);
+}
+
+static uint32_t next_block(const struct flow *f, uint32_t i)
+{
+	do
+		i++;
+	while (i < f->norder && f->block[f->order[i]].is_arm);
+	return i;
+}
+
+/* Blocks that lanes may wait at: some branch comes from further up, past other code. */
+static void find_leaders(struct build *b)
+{
+	const struct flow *f = b->flow;
+	uint32_t *pos = b->label; /* not yet used for labels */
+	for (uint32_t i = 0; i < f->norder; i++)
+		pos[f->order[i]] = i;
+	for (uint32_t i = 0; i < f->norder; i = next_block(f, i)) {
+		const struct flow_block *k = &f->block[f->order[i]];
+		uint32_t next = next_block(f, i), n = k->join == FLOW_NONE ? k->nsucc : 1;
+		for (uint32_t e = 0; e < n; e++) {
+			uint32_t to = k->join == FLOW_NONE ? f->edge[k->succ + e] : k->join;
+			bool brx = k->nsucc > 2 || (k->end > k->first && b->insn[k->end - 1].op == PTX_OP_BRX);
+			if (pos[to] > i && (brx || next == f->norder || to != f->order[next]))
+				b->leader[to] = 1;
+		}
+	}
+}
+
+static void lower_all(struct build *b)
+{
+	const struct flow *f = b->flow;
+	find_leaders(b);
+	for (uint32_t i = 0; i < f->norder; i = next_block(f, i)) {
+		uint32_t next = next_block(f, i);
+		const struct flow_block *k = &f->block[f->order[i]];
+		b->out = &b->main;
+		if (b->leader[f->order[i]])
+			b_emit(b, OP_LEADER);
+		b->label_at[k->first] = b->main.n;
+		for (uint32_t j = k->first; j < k->end; j++)
+			if (b->insn[j].op != PTX_OP_BRA)
+				lower_one(b, j);
+		if (f->order[i] == f->n - 1)
+			b_emit(b, OP_RET);
+		else
+			lower_end(b, k, next < f->norder ? f->order[next] : FLOW_NONE);
+	}
+}
+
+/* ---- places of registers */
+
+static bool droppable(const struct ptx_insn *in)
+{
+	return !impure(in->op) && !in->cc && in->op != PTX_OP_LD && in->op != PTX_OP_LDU;
+}
+
+static bool is_wide_product(const struct build *b, const struct ptx_insn *m, uint32_t reg)
+{
+	return m->op == PTX_OP_MUL && m->sub == PTX_MUL_WIDE && ptx_type_size(m->type) == 4 && m->pred < 0 &&
+	       m->o[0].kind == PTX_O_REG && m->o[0].reg == reg && b->defs[reg] == 1 && m->o[1].kind == PTX_O_REG &&
+	       m->o[2].kind == PTX_O_IMM && b->defs[m->o[1].reg] == 1;
+}
+
+/* base + index * size, as addresses are made, in one instruction where the parts are near. The
+ * product itself goes when nobody else wants it. */
+static void fuse_addresses(struct build *b)
+{
+	enum { NEAR = 24 };
+	for (uint32_t i = 0; i < b->f->ninsns; i++) {
+		struct ptx_insn *in = &b->insn[i];
+		if (in->op != PTX_OP_ADD || ptx_type_size(in->type) != 8 || in->type == PTX_F64 || in->pred >= 0 || in->cc ||
+		    in->o[1].kind != PTX_O_REG || in->o[2].kind != PTX_O_REG)
+			continue;
+		uint32_t first = b->flow->block[b->flow->block_of[i]].first;
+		for (uint32_t j = i; j-- > first && i - j < NEAR;) {
+			const struct ptx_insn *m = &b->insn[j];
+			bool left = is_wide_product(b, m, in->o[1].reg), right = is_wide_product(b, m, in->o[2].reg);
+			if (left == right)
+				continue;
+			struct ptx_operand base = in->o[left ? 2 : 1];
+			in->op = PTX_OP_MAD;
+			in->sub = PTX_MUL_WIDE;
+			in->type = m->type;
+			in->o[1] = m->o[1];
+			in->o[2] = m->o[2];
+			in->o[3] = base;
+			in->nop = 4;
+			break;
+		}
+	}
+}
+
+static void find_early(struct build *b)
+{
+	for (uint32_t i = 0; i < b->flow->norder; i++) {
+		const struct flow_block *k = &b->flow->block[b->flow->order[i]];
+		for (uint32_t j = k->first; j < k->end; j++) {
+			const struct ptx_insn *in = &b->insn[j];
+			if (b->drop[j] || !for_prologue(b, in))
+				continue;
+			b->early[j] = 1;
+			mark_stable(b, &in->o[0]);
+			if (ptx_writes_pair(in->op))
+				mark_stable(b, &in->o[1]);
+		}
+	}
+}
+
+static int by_value(const void *x, const void *y)
+{
+	uint64_t a = *(const uint64_t *)x, c = *(const uint64_t *)y;
+	return a < c ? -1 : a > c;
+}
+
+/* Registers that are never alive together share a place: the fewer bytes a frame has, the more of
+ * a block's frames stay in the nearest cache. What the prologue writes, or callers do, keeps its own. */
+static void share_places(struct build *b, const struct flow_live *l)
+{
+	uint32_t nregs = b->f->nregs, n = 0, ended = 0, nfree[4] = { 0 };
+	uint64_t *begin = b_alloc(b, sizeof(uint64_t) * 2 * ((size_t)nregs + 1)), *end = begin + nregs + 1;
+	uint32_t *freed = b_alloc(b, sizeof(uint32_t) * 4 * ((size_t)nregs + 1));
+	for (uint32_t r = 0; r < nregs; r++) {
+		if (l->from[r] == 0 || b->stable[r] || b->slot[r] != UINT32_MAX)
+			continue;
+		begin[n] = (uint64_t)l->from[r] << 32 | r;
+		end[n++] = (uint64_t)l->to[r] << 32 | r;
+	}
+	qsort(begin, n, sizeof(*begin), by_value);
+	qsort(end, n, sizeof(*end), by_value);
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t r = (uint32_t)begin[i], width = b_width(b->f->regs[r].type);
+		int c = width_class(width);
+		for (; end[ended] >> 32 < begin[i] >> 32; ended++) {
+			uint32_t dead = (uint32_t)end[ended];
+			int k = width_class(b_width(b->f->regs[dead].type));
+			freed[(size_t)k * (nregs + 1) + nfree[k]++] = b->slot[dead];
+		}
+		b->slot[r] = nfree[c] ? freed[(size_t)c * (nregs + 1) + --nfree[c]] : room(b, width);
 	}
 }
 
@@ -523,20 +684,15 @@ static struct insn *freeze(struct build *b, const struct stream *s)
 static void finish(struct build *b)
 {
 	struct cfunc *c = b->c;
-	b->out = &b->main;
-	if (b->leader[b->f->ninsns])
-		b_emit(b, OP_LEADER);
-	b->label[b->f->ninsns] = b->main.n;
-	b_emit(b, OP_RET);
 	c->ncode = b->main.n;
 	c->code = freeze(b, &b->main);
 	for (uint32_t i = 0; i < c->ncode; i++)
-		if (c->code[i].op == OP_BRAC && c->code[i].imm > 0)
+		if ((c->code[i].op == OP_BRAC || c->code[i].op == OP_IF || c->code[i].op == OP_ELSE) && c->code[i].imm > 0)
 			c->code[i].target = c->code + c->code[i].imm;
 	for (uint32_t i = 0; i < b->nfix; i++)
-		c->code[b->fix[i].at].target = c->code + b->label[b->fix[i].label];
+		c->code[b->fix[i].at].target = c->code + b->label_at[b->fix[i].label];
 	for (uint32_t i = 0; i < b->nbrx; i++)
-		b->brx[i].info->target[b->brx[i].k] = c->code + b->label[b->brx[i].label];
+		b->brx[i].info->target[b->brx[i].k] = c->code + b->label_at[b->brx[i].label];
 	if (b->pre.n) {
 		b->out = &b->pre;
 		b_emit(b, OP_STOPPRE);
@@ -546,24 +702,71 @@ static void finish(struct build *b)
 	c->frame_bytes = b->cursor;
 }
 
+static void *zeroed(struct build *b, size_t n, size_t elem)
+{
+	void *p = calloc(n + 1, elem);
+	if (!p)
+		b_fail(b, SC_OUT_OF_MEMORY, "out of memory");
+	return p;
+}
+
+static void analyse(struct build *b)
+{
+	const struct ptx_func *f = b->f;
+	b->flow = flow_new(f->insns, f->ninsns);
+	if (!b->flow)
+		b_fail(b, SC_OUT_OF_MEMORY, "out of memory");
+	if (f->ninsns)
+		memcpy(b->insn, f->insns, sizeof(*b->insn) * f->ninsns);
+	count_defs(b);
+	fuse_addresses(b);
+	if (!flow_liveness(b->flow, b->insn, f->nregs, droppable, &b->live, b->drop, b->unused))
+		b_fail(b, SC_OUT_OF_MEMORY, "out of memory");
+	find_early(b);
+	if (b->live.known)
+		share_places(b, &b->live);
+}
+
 static void compile(struct build *b)
 {
 	const struct ptx_func *f = b->f;
-	uint32_t n = f->nregs + 1, ni = f->ninsns + 1;
-	b->slot = malloc(n * sizeof(*b->slot));
-	b->stable = calloc(n, sizeof(*b->stable));
-	b->defs = calloc(n, sizeof(*b->defs));
-	b->label = calloc(ni, sizeof(*b->label));
-	b->leader = calloc(ni, sizeof(*b->leader));
-	if (!b->slot || !b->stable || !b->defs || !b->label || !b->leader)
-		b_fail(b, SC_OUT_OF_MEMORY, "out of memory");
-	memset(b->slot, 0xff, n * sizeof(*b->slot));
+	b->slot = zeroed(b, f->nregs, sizeof(*b->slot));
+	memset(b->slot, 0xff, f->nregs * sizeof(*b->slot));
+	b->stable = zeroed(b, f->nregs, sizeof(*b->stable));
+	b->defs = zeroed(b, f->nregs, sizeof(*b->defs));
+	b->insn = zeroed(b, f->ninsns, sizeof(*b->insn));
+	b->label = zeroed(b, f->ninsns + 1, sizeof(*b->label));
+	b->label_at = zeroed(b, f->ninsns, sizeof(*b->label_at));
+	b->leader = zeroed(b, f->ninsns + 1, 1);
+	b->drop = zeroed(b, f->ninsns, 1);
+	b->unused = zeroed(b, f->ninsns, 1);
+	b->early = zeroed(b, f->ninsns, 1);
 	layout(b);
-	count_defs(b);
-	find_leaders(b);
-	for (uint32_t i = 0; i < f->ninsns; i++)
-		lower_one(b, i);
+	analyse(b);
+	lower_all(b);
 	finish(b);
+}
+
+static void free_build(struct build *b)
+{
+	flow_free(b->flow);
+	free(b->slot);
+	free(b->stable);
+	free(b->defs);
+	free(b->insn);
+	free(b->label);
+	free(b->label_at);
+	free(b->leader);
+	free(b->drop);
+	free(b->unused);
+	free(b->early);
+	free(b->live.from);
+	free(b->live.to);
+	free(b->fix);
+	free(b->brx);
+	free(b->main.v);
+	free(b->pre.v);
+	free(b);
 }
 
 struct cfunc *sc_compile(struct kernel_tree *tree, const struct ptx_func *f, char *why, size_t why_cap, int *result)
@@ -594,17 +797,8 @@ struct cfunc *sc_compile(struct kernel_tree *tree, const struct ptx_func *f, cha
 		sc_cfunc_free(b->c);
 		b->c = NULL;
 	}
-	free(b->slot);
-	free(b->stable);
-	free(b->defs);
-	free(b->label);
-	free(b->leader);
-	free(b->fix);
-	free(b->brx);
-	free(b->main.v);
-	free(b->pre.v);
 	c = b->c;
-	free(b);
+	free_build(b);
 	return c;
 }
 

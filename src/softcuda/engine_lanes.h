@@ -147,7 +147,7 @@ static inline uint32_t sc_mask64(const int64_t *t)
 /* The current group goes on at pc, which others may wait at. */
 static inline const struct insn *sc_goto(struct warp *w, const struct insn *pc)
 {
-	return w->nwait ? sc_arrive(w, pc) : pc;
+	return w->nwait && pc >= w->clear ? sc_arrive(w, pc) : pc;
 }
 
 /* Value of a warp-uniform operand: that of the first active lane. */

@@ -201,6 +201,7 @@ static void start_block(struct worker *k, struct block *b, uint64_t linear)
 		w->clock = 0;
 		w->status = WARP_RUN;
 		w->nwait = 1;
+		w->clear = NULL;
 		w->wait[0] = (struct group){ .pc = run->f->code, .frame = &w->entry, .mask = mask };
 	}
 }
@@ -282,11 +283,8 @@ static uint64_t take_or_call(struct worker *k, void *arg)
 	uint64_t next = atomic_load_explicit(&run->next, memory_order_relaxed);
 	if (!t->called && t->set->n > 1 && next > 0 && next + 1 < run->blocks && (next & 3) == 1 &&
 	    now_ns() - t->since > ALONE_NS) {
-		run->shared_by_workers = true; /* before any helper runs */
-		atomic_thread_fence(memory_order_seq_cst);
 		t->called = true;
-		if (!sc_pool_start(run->device->pool, helper, t))
-			run->shared_by_workers = false;
+		sc_pool_start(run->device->pool, helper, t);
 	}
 	return take_block(k, NULL);
 }

@@ -131,7 +131,7 @@ static void store(struct build *b, const struct ptx_insn *in)
 
 static void atomic(struct build *b, const struct ptx_insn *in)
 {
-	bool red = in->op == PTX_OP_RED, result = !red && in->o[0].kind == PTX_O_REG;
+	bool red = in->op == PTX_OP_RED, result = !red && in->o[0].kind == PTX_O_REG && !b->unused[b->at];
 	uint32_t size = ptx_type_size(in->type);
 	const struct ptx_operand *a = &in->o[red ? 0 : 1], *v = a + 1;
 	bool real = in->type == PTX_F32 || in->type == PTX_F64;

@@ -149,6 +149,19 @@ static inline __attribute__((always_inline)) bool sc_access_global(struct warp *
 	return sc_access_lanes(w, in, size, write, x, ea);
 }
 
+/* Addresses in the block's shared memory through a register. */
+static inline bool sc_classify_shared(struct warp *w, const struct insn *in, uint32_t size, struct sc_access *x, uint64_t *ea)
+{
+	uint64_t base = (uint64_t)(uintptr_t)w->b->shared;
+	const struct sc_range r = { base, w->k->run->shared_bytes };
+	if (sc_mode(in) == MODE_REG64)
+		return sc_classify(REG(const uint64_t, 1), (uint64_t)in->imm + base, size, &r, x);
+	const uint32_t *a = REG(const uint32_t, 1);
+	uint32_t imm = (uint32_t)in->imm;
+	LANES(i) ea[i] = a[i] + imm;
+	return sc_classify(ea, base, size, &r, x);
+}
+
 static inline bool sc_access_any(struct warp *w, const struct insn *in, uint32_t size, bool write,
 				 struct sc_access *x, uint64_t *ea)
 {
@@ -159,19 +172,8 @@ static inline bool sc_access_any(struct warp *w, const struct insn *in, uint32_t
 	}
 	if (sc_space(in) != PTX_SPACE_SHARED)
 		return sc_access_lanes(w, in, size, write, x, ea);
-	uint64_t base = (uint64_t)(uintptr_t)w->b->shared;
-	const struct sc_range r = { base, w->k->run->shared_bytes };
-	if (sc_mode(in) == MODE_REG64) {
-		const uint64_t *a = REG(const uint64_t, 1);
-		if (__builtin_expect(sc_classify(a, (uint64_t)in->imm + base, size, &r, x), 1))
-			return true;
-	} else {
-		const uint32_t *a = REG(const uint32_t, 1);
-		uint32_t imm = (uint32_t)in->imm;
-		LANES(i) ea[i] = a[i] + imm;
-		if (__builtin_expect(sc_classify(ea, base, size, &r, x), 1))
-			return true;
-	}
+	if (__builtin_expect(sc_classify_shared(w, in, size, x, ea), 1))
+		return true;
 	return sc_access_lanes(w, in, size, write, x, ea);
 }
 #endif

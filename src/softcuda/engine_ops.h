@@ -83,7 +83,7 @@
 #define OPS_CTL(X)                                                                                \
 	X(LEADER) X(BRA) X(BRAC) X(BRX) X(GUARD) X(CALL) X(CALLR) X(RET) X(EXIT) X(TRAP) X(BRKPT)  \
 	X(BAR) X(BARARRIVE) X(BARWARP) X(SHFL) X(VOTE) X(MATCH) X(REDUX) X(ACTIVEMASK) X(ELECT)   \
-	X(NANOSLEEP) X(STOPPRE) X(TEX) X(TXQ) X(BUILTIN)
+	X(NANOSLEEP) X(STOPPRE) X(IF) X(ELSE) X(ENDIF) X(TEX) X(TXQ) X(BUILTIN)
 
 #define X(n) OP_##n,
 enum sc_op {

@@ -152,6 +152,8 @@ struct warp {
 	uint32_t partial; /* mask != all ones */
 	int32_t budget;
 	uint32_t nwait; /* groups besides the current one */
+	/* Below this the current group meets nobody and nobody is further behind; NULL: not known. */
+	const struct insn *clear;
 	struct frame *frame;
 	struct worker *k;
 	struct block *b;
@@ -201,7 +203,6 @@ struct run { /* one launch, shared by its workers */
 	atomic_int result; /* first fault */
 	atomic_flag fault_lock;
 	struct sc_fault *fault;
-	bool shared_by_workers; /* more than one worker may touch memory */
 };
 
 struct worker {

@@ -28,6 +28,7 @@ void sc_set_mask(struct warp *w, uint32_t mask)
 
 static void enter(struct warp *w, struct frame *f, uint32_t mask)
 {
+	w->clear = NULL;
 	if (w->frame != f) {
 		w->frame = f;
 		w->r = f->regs;
@@ -39,11 +40,13 @@ static void enter(struct warp *w, struct frame *f, uint32_t mask)
 static void drop(struct warp *w, uint32_t i)
 {
 	w->wait[i] = w->wait[--w->nwait];
+	w->clear = NULL;
 }
 
 /* A ready group joins one already waiting at the same place. */
 static void push(struct warp *w, const struct insn *pc, struct frame *f, uint32_t mask)
 {
+	w->clear = NULL;
 	for (uint32_t i = 0; i < w->nwait; i++) {
 		struct group *g = &w->wait[i];
 		if (g->pc == pc && g->frame == f && g->state == GROUP_READY) {
@@ -57,6 +60,7 @@ static void push(struct warp *w, const struct insn *pc, struct frame *f, uint32_
 
 void sc_park(struct warp *w, const struct insn *pc, enum group_state state, uint32_t need, unsigned bar)
 {
+	w->clear = NULL;
 	w->wait[w->nwait++] = (struct group){ .pc = pc, .frame = w->frame, .mask = w->mask, .need = need,
 					      .state = (uint8_t)state, .bar = (uint8_t)bar, .stamp = ++w->clock };
 }
@@ -99,6 +103,21 @@ static const struct insn *take(struct warp *w, int i)
 	return g.pc;
 }
 
+/* How far the current group may run without looking at the others, which do not change meanwhile. */
+static const struct insn *clear_until(const struct warp *w)
+{
+	uintptr_t until = UINTPTR_MAX;
+	for (uint32_t i = 0; i < w->nwait; i++) {
+		const struct group *g = &w->wait[i];
+		if (g->state != GROUP_READY || g->frame->depth < w->frame->depth)
+			continue;
+		if (g->frame->depth > w->frame->depth)
+			return NULL;
+		until = (uintptr_t)g->pc < until ? (uintptr_t)g->pc : until;
+	}
+	return (const struct insn *)until;
+}
+
 const struct insn *sc_arrive(struct warp *w, const struct insn *pc)
 {
 	uint32_t mask = w->mask;
@@ -116,8 +135,10 @@ const struct insn *sc_arrive(struct warp *w, const struct insn *pc)
 	if (w->rotating || w->nwait == 0)
 		return pc;
 	int i = furthest_behind(w);
-	if (i < 0 || !behind(&w->wait[i], w->frame, pc))
+	if (i < 0 || !behind(&w->wait[i], w->frame, pc)) {
+		w->clear = clear_until(w);
 		return pc;
+	}
 	struct frame *f = w->frame;
 	const struct insn *next = take(w, i);
 	push(w, pc, f, mask);
@@ -195,6 +216,7 @@ const struct insn *sc_budget_spent(struct warp *w, const struct insn *pc)
 /* Lanes waiting for others look again when some have exited. */
 static void wake_syncs(struct warp *w)
 {
+	w->clear = NULL;
 	for (uint32_t i = 0; i < w->nwait; i++)
 		if (w->wait[i].state == GROUP_SYNC || w->wait[i].state == GROUP_WARPBAR)
 			w->wait[i].state = GROUP_READY;
@@ -359,6 +381,7 @@ const struct insn *sc_call(struct warp *w, const struct insn *in, const struct c
 	}
 	w->frame = f;
 	w->r = f->regs;
+	w->clear = NULL;
 	return callee->code;
 }
 
@@ -383,6 +406,7 @@ const struct insn *sc_return(struct warp *w)
 		free_frame(w->k, f);
 	w->frame = parent;
 	w->r = parent->regs;
+	w->clear = NULL;
 	return w->nwait ? sc_arrive(w, ret) : ret;
 }
 
@@ -422,6 +446,7 @@ const struct insn *sc_warp_barrier(struct warp *w, const struct insn *in, uint32
 		struct group *g = &w->wait[i];
 		if (g->state == GROUP_WARPBAR && g->need == need) {
 			g->state = GROUP_READY;
+			w->clear = NULL;
 			g->pc++;
 		}
 	}

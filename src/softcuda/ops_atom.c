@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Atomics, lane by lane in lane order. Shared memory belongs to one worker, and so does all memory
- * while a launch runs on one: then plain operations are atomic enough. Registered host memory is
- * always locked.
+ * Atomics, lane by lane in lane order. A block's shared memory belongs to one worker, so plain
+ * operations are atomic there. All other memory is locked, even while one worker runs: another device
+ * of this process, or whoever else maps registered host memory, may update it at the same time.
  *
  * Operands: o[0] result, o[1] address, o[2] value, o[3] second value of cas; n: enum ptx_atom |
  * HAS_RESULT | SIGNED.
@@ -13,9 +13,19 @@ enum { HAS_RESULT = 0x40, SIGNED = 0x20 };
 
 static inline bool locked(const struct warp *w, uint64_t ea)
 {
-	if (ea - (uint64_t)(uintptr_t)w->b->shared < w->k->run->shared_bytes)
+	return ea - (uint64_t)(uintptr_t)w->b->shared >= w->k->run->shared_bytes;
+}
+
+/* Whether all 32 lanes' addresses lie in the block's shared memory, or in the range this instruction
+ * used last. */
+static inline bool classified(struct warp *w, const struct insn *in, uint32_t size, struct sc_access *x, uint64_t *ea)
+{
+	int space = sc_space(in);
+	if (space == PTX_SPACE_SHARED && sc_mode(in) != MODE_CONST)
+		return sc_classify_shared(w, in, size, x, ea);
+	if (space > PTX_SPACE_GLOBAL || sc_mode(in) != MODE_REG64)
 		return false;
-	return w->k->run->shared_by_workers || ea - SC_VA_BASE >= SC_VA_SIZE;
+	return sc_classify(REG(const uint64_t, 1), (uint64_t)in->imm, size, &w->k->range[in->o[5]], x);
 }
 
 #define COMBINE(W)                                                                                 \
@@ -48,18 +58,30 @@ static inline bool locked(const struct warp *w, uint64_t ea)
 						    __ATOMIC_RELAXED));                            \
 		return old;                                                                        \
 	}                                                                                          \
-	/* The commonest: plain addition without a result by a full warp through pointers. */      \
+	/* The commonest: addition without a result by a full warp. */                             \
 	static bool add##W(struct warp *w, const struct insn *in)                                  \
 	{                                                                                          \
 		struct sc_access x;                                                                \
-		const struct sc_range *r = &w->k->range[in->o[5]];                                 \
-		if (w->partial || (in->n & ~SIGNED) != PTX_ATOM_ADD || sc_mode(in) != MODE_REG64 ||    \
-		    sc_space(in) > PTX_SPACE_CONST || locked(w, r->base) ||                        \
-		    !sc_classify(REG(const uint64_t, 1), (uint64_t)in->imm, W / 8, r, &x))         \
+		uint64_t ea[SC_LANES] __attribute__((aligned(64)));                                \
+		if (w->partial || (in->n & ~SIGNED) != PTX_ATOM_ADD || !classified(w, in, W / 8, &x, ea)) \
 			return false;                                                              \
 		const uint##W##_t *b = REG(uint##W##_t, 2);                                        \
-		for (int i = 0; i < SC_LANES; i++)                                                 \
-			*(uint##W##_t *)(uintptr_t)(x.ea[i] + x.offset) += b[i];                   \
+		const bool lock = locked(w, x.ea[0] + x.offset);                                   \
+		if (x.pattern == SC_SAME) {                                                        \
+			uint##W##_t sum = 0;                                                       \
+			LANES(i) sum = (uint##W##_t)(sum + b[i]);                                  \
+			if (lock)                                                                  \
+				__atomic_fetch_add((uint##W##_t *)(uintptr_t)x.first, sum, __ATOMIC_SEQ_CST); \
+			else                                                                       \
+				*(uint##W##_t *)(uintptr_t)x.first += sum;                         \
+		} else if (lock) {                                                                 \
+			for (int i = 0; i < SC_LANES; i++)                                         \
+				__atomic_fetch_add((uint##W##_t *)(uintptr_t)(x.ea[i] + x.offset), b[i], \
+						   __ATOMIC_SEQ_CST);                              \
+		} else {                                                                           \
+			for (int i = 0; i < SC_LANES; i++)                                         \
+				*(uint##W##_t *)(uintptr_t)(x.ea[i] + x.offset) += b[i];           \
+		}                                                                                  \
 		return true;                                                                       \
 	}                                                                                          \
 	HANDLER(ATOM##W##_f)                                                                       \

@@ -83,6 +83,39 @@ HANDLER(GUARD_f)
 }
 BOTH(GUARD)
 
+/* Two arms, one after the other under a mask. o[0] predicate, sub negated; o[1] where the full mask
+ * and the second arm's are kept; target: behind ELSE or ENDIF, where a warp goes that skips the arm. */
+HANDLER(IF_f)
+{
+	uint32_t p = PRED(0), all = w->mask, *save = &PRED(1);
+	uint32_t m = (in->sub ? ~p : p) & all;
+	save[0] = all;
+	save[1] = all & ~m;
+	if (m == 0)
+		return in->target;
+	if (m != all)
+		sc_set_mask(w, m);
+	return in + 1;
+}
+BOTH(IF)
+HANDLER(ELSE_f)
+{
+	uint32_t m = (&PRED(1))[1];
+	if (m == 0)
+		return in->target;
+	sc_set_mask(w, m);
+	return in + 1;
+}
+BOTH(ELSE)
+HANDLER(ENDIF_f)
+{
+	uint32_t all = PRED(1);
+	if (w->mask != all)
+		sc_set_mask(w, all);
+	return in + 1;
+}
+BOTH(ENDIF)
+
 HANDLER(CALL_f)
 {
 	const struct call_info *c = in->aux;

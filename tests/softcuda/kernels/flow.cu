@@ -94,7 +94,7 @@ GLOBAL void reverse(int *out)
 
 GLOBAL void early_exit(int *out)
 {
-	static SHARED int s;
+	static SHARED volatile int s; /* volatile: the compiler does not know that a barrier lets others write */
 	int t = TID;
 	if (t < 40)
 		return;
