@@ -29,6 +29,7 @@
 #define EXEC_MARK_STREAMS 8u
 #define EXEC_MARK_CALLS 16u
 #define EXEC_HELPERS 64u
+#define EXEC_CONTEXTS 64u /* created ones at once: each costs the driver memory nobody else accounts for */
 #define EXEC_BODY_MAX 160u
 #define EXEC_IMAGES_BYTES (512ull << 20) /* of module images held at once */
 
@@ -115,11 +116,13 @@ struct exec {
 	bool bounce_registered;
 	uint64_t work_tail, ctl_tail, calls;
 	struct handles handles;
-	pthread_mutex_t mem_lock; /* mem, textures, images_bytes */
+	pthread_mutex_t mem_lock; /* mem, textures, images_bytes, data of images */
+	pthread_mutex_t primary_lock; /* primary */
 	struct vgpu_ranges mem;
 	struct vgpu_ranges textures;
 	uint64_t images_bytes;
 	struct obj *primary; /* NULL while released */
+	_Atomic uint32_t contexts; /* created ones */
 	pthread_mutex_t cpl_lock;
 	uint64_t cpl_head;
 	_Atomic int broken;	      /* enum vgpu_error */
@@ -127,11 +130,13 @@ struct exec {
 	_Atomic uint32_t in_flight;   /* kernels */
 	_Atomic uint32_t window;      /* kernels that may be in flight: EXEC_AHEAD_NS worth of recent ones */
 	_Atomic bool asleep, nudge;   /* decoder sleeps; somebody wants it awake */
+	_Atomic uint32_t turn;	      /* the decoder holds no object when it changes: exec_grace() */
 	int wake_fd;
 	struct call *parked;	      /* control calls whose `follows` is not reached */
 	uint32_t nparked;
 	uint64_t charged_bytes;
 	uint32_t charged_launches;
+	uint64_t late_errors;
 	struct exec_marks marks;
 	struct exec_upload upload;
 	struct exec_helpers helpers;
@@ -149,13 +154,15 @@ void exec_post(struct exec *x, uint32_t tag, int rc, const struct call *c);
 void exec_break(struct exec *x, int error);	/* protocol violation: serving ends */
 void exec_sticky(struct exec *x, int rc);	/* remembers rc if it is an execution fault */
 void exec_wake(struct exec *x);
+/* For helpers, after obj_claim() or taking a range out: returns when the decoder uses it no more. */
+void exec_grace(struct exec *x);
 bool exec_use_ctx(struct exec *x, uint32_t ctx); /* makes it current on this thread; false if no such */
 void exec_run(struct exec *x, struct call *c);	/* decode, call, complete */
 
 /* marks.c */
 int marks_start(struct exec *x);
 void marks_stop(struct exec *x);
-void marks_touch(struct exec *x, struct call *c); /* an entry enqueued on c->stream */
+bool marks_touch(struct exec *x, struct call *c); /* an entry enqueued on c->stream; false: its context is gone */
 void marks_close(struct exec *x);		  /* end the open mark: record its events */
 void marks_poll(struct exec *x);		  /* pop what has completed; never blocks */
 void marks_delegate(struct exec *x);		  /* decoder is going to sleep */

@@ -14,24 +14,34 @@ static uint32_t api_version(struct exec *x, CUcontext ctx)
 	return v;
 }
 
+static int retain_primary(struct exec *x)
+{
+	CUcontext ctx;
+	int rc = x->drv->cuDevicePrimaryCtxRetain(&ctx, x->dev);
+
+	if (rc)
+		return rc;
+	x->primary = obj_add(&x->handles, OBJ_CTX, 0, ctx);
+	if (!x->primary) {
+		x->drv->cuDevicePrimaryCtxRelease_v2(x->dev);
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	return CUDA_SUCCESS;
+}
+
 int op_ctx_primary(struct exec *x, struct call *c, const struct vgpu_in_ctx_primary *in,
 		   struct vgpu_out_ctx_primary *out)
 {
-	if (!x->primary) {
-		CUcontext ctx;
-		int rc = x->drv->cuDevicePrimaryCtxRetain(&ctx, x->dev);
+	int rc;
 
-		if (rc)
-			return rc;
-		x->primary = obj_add(&x->handles, OBJ_CTX, 0, ctx);
-		if (!x->primary) {
-			x->drv->cuDevicePrimaryCtxRelease_v2(x->dev);
-			return CUDA_ERROR_OUT_OF_MEMORY;
-		}
+	pthread_mutex_lock(&x->primary_lock);
+	rc = x->primary ? CUDA_SUCCESS : retain_primary(x);
+	if (!rc) {
+		out->ctx = obj_handle(x->primary);
+		out->api_version = api_version(x, x->primary->real);
 	}
-	out->ctx = obj_handle(x->primary);
-	out->api_version = api_version(x, x->primary->real);
-	return CUDA_SUCCESS;
+	pthread_mutex_unlock(&x->primary_lock);
+	return rc;
 }
 
 struct sweep {
@@ -45,8 +55,8 @@ static void drop_range(struct exec *x, const struct vgpu_range *r)
 		x->drv->cuMemFree_v2(r->base);
 		x->env->ops->quota_give(x->env->ops_ctx, r->size);
 	} else if (r->kind == MEM_HOST) {
-		x->drv->cuMemHostUnregister((void *)(uintptr_t)r->base);
-		munmap((void *)(uintptr_t)r->base, r->size);
+		if (!x->drv->cuMemHostUnregister((void *)(uintptr_t)r->base))
+			munmap((void *)(uintptr_t)r->base, r->size);
 	}
 }
 
@@ -93,9 +103,9 @@ DROP(STREAM)
 DROP(EVENT)
 
 /* Everything that belongs to the context; the context is current on this thread. */
-static void drop_ctx_objects(struct exec *x, struct obj *ctx)
+static void drop_ctx_objects(struct exec *x, struct obj *ctx, uint32_t handle)
 {
-	struct sweep s = { x, obj_handle(ctx) };
+	struct sweep s = { x, handle };
 
 	x->drv->cuCtxSynchronize();
 	marks_drop_ctx(x, ctx);
@@ -112,14 +122,41 @@ static void drop_ctx_objects(struct exec *x, struct obj *ctx)
 int op_ctx_primary_release(struct exec *x, struct call *c, const struct vgpu_in_ctx_primary_release *in,
 			   struct obj *ctx)
 {
-	if (ctx != x->primary)
+	bool mine;
+	int rc;
+
+	if (!exec_use_ctx(x, in->ctx))
 		return CUDA_ERROR_INVALID_CONTEXT;
-	if (!exec_use_ctx(x, obj_handle(ctx)))
+	pthread_mutex_lock(&x->primary_lock);
+	mine = ctx == x->primary && obj_claim(ctx, in->ctx);
+	if (mine)
+		x->primary = NULL;
+	pthread_mutex_unlock(&x->primary_lock);
+	if (!mine)
 		return CUDA_ERROR_INVALID_CONTEXT;
-	drop_ctx_objects(x, ctx);
-	x->primary = NULL;
-	obj_remove(&x->handles, OBJ_CTX, ctx);
-	return x->drv->cuDevicePrimaryCtxRelease_v2(x->dev);
+	exec_grace(x);
+	drop_ctx_objects(x, ctx, in->ctx);
+	rc = x->drv->cuDevicePrimaryCtxRelease_v2(x->dev);
+	obj_release(&x->handles, OBJ_CTX, ctx, in->ctx);
+	return rc;
+}
+
+/* The first context is part of the VM's reservation; more of them are memory like any other. */
+static int take_context(struct exec *x)
+{
+	if (atomic_fetch_add(&x->contexts, 1) >= EXEC_CONTEXTS ||
+	    (x->env->context_bytes && x->env->ops->quota_take(x->env->ops_ctx, x->env->context_bytes))) {
+		atomic_fetch_sub(&x->contexts, 1);
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	return CUDA_SUCCESS;
+}
+
+static void give_context(struct exec *x)
+{
+	if (x->env->context_bytes)
+		x->env->ops->quota_give(x->env->ops_ctx, x->env->context_bytes);
+	atomic_fetch_sub(&x->contexts, 1);
 }
 
 int op_ctx_create(struct exec *x, struct call *c, const struct vgpu_in_ctx_create *in,
@@ -127,14 +164,17 @@ int op_ctx_create(struct exec *x, struct call *c, const struct vgpu_in_ctx_creat
 {
 	CUcontext ctx = NULL;
 	struct obj *o;
-	int rc = x->drv->cuCtxCreate_v2(&ctx, in->flags, x->dev);
+	int rc = take_context(x);
 
 	if (rc)
 		return rc;
-	o = obj_add(&x->handles, OBJ_CTX, 0, ctx);
+	rc = x->drv->cuCtxCreate_v2(&ctx, in->flags, x->dev);
+	o = rc ? NULL : obj_add_with(&x->handles, OBJ_CTX, 0, ctx, 0, x->env->context_bytes, NULL);
 	if (!o) {
-		x->drv->cuCtxDestroy_v2(ctx);
-		return CUDA_ERROR_OUT_OF_MEMORY;
+		if (!rc)
+			x->drv->cuCtxDestroy_v2(ctx);
+		give_context(x);
+		return rc ? rc : CUDA_ERROR_OUT_OF_MEMORY;
 	}
 	out->ctx = obj_handle(o);
 	out->api_version = api_version(x, ctx);
@@ -146,12 +186,16 @@ int op_ctx_create(struct exec *x, struct call *c, const struct vgpu_in_ctx_creat
 int op_ctx_destroy(struct exec *x, struct call *c, const struct vgpu_in_ctx_destroy *in, struct obj *ctx)
 {
 	CUcontext real = ctx->real;
+	int rc;
 
-	if (ctx == x->primary || !exec_use_ctx(x, obj_handle(ctx)))
+	if (ctx == x->primary || !exec_use_ctx(x, in->ctx) || !obj_claim(ctx, in->ctx))
 		return CUDA_ERROR_INVALID_CONTEXT;
-	drop_ctx_objects(x, ctx);
-	obj_remove(&x->handles, OBJ_CTX, ctx);
-	return x->drv->cuCtxDestroy_v2(real);
+	exec_grace(x);
+	drop_ctx_objects(x, ctx, in->ctx);
+	rc = x->drv->cuCtxDestroy_v2(real);
+	obj_release(&x->handles, OBJ_CTX, ctx, in->ctx);
+	give_context(x);
+	return rc;
 }
 
 int op_ctx_sync(struct exec *x, struct call *c)
@@ -185,7 +229,9 @@ static void destroy_ctx(void *arg, struct obj *o)
 
 	if (!exec_use_ctx(x, obj_handle(o)))
 		return;
-	drop_ctx_objects(x, o);
+	drop_ctx_objects(x, o, obj_handle(o));
+	if (o != x->primary)
+		give_context(x);
 	if (o == x->primary)
 		x->drv->cuDevicePrimaryCtxRelease_v2(x->dev);
 	else

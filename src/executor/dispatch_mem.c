@@ -114,6 +114,7 @@ int op_mem_free(struct exec *x, struct call *c, const struct vgpu_in_mem_free *i
 
 	if (!mem_take_out(x, in->dptr, MEM_DEVICE, &r))
 		return CUDA_ERROR_INVALID_VALUE;
+	exec_grace(x);
 	if (!exec_use_ctx(x, r.owner))
 		return CUDA_ERROR_INVALID_CONTEXT;
 	rc = x->drv->cuMemFree_v2(in->dptr);
@@ -157,6 +158,14 @@ int op_host_map(struct exec *x, struct call *c, const struct vgpu_in_host_map *i
 	return rc;
 }
 
+static void sync_ctx(void *arg, struct obj *o)
+{
+	struct exec *x = arg;
+
+	if (exec_use_ctx(x, obj_handle(o)))
+		x->drv->cuCtxSynchronize();
+}
+
 int op_host_unmap(struct exec *x, struct call *c, const struct vgpu_in_host_unmap *in)
 {
 	void *p = (void *)(uintptr_t)in->va;
@@ -165,7 +174,13 @@ int op_host_unmap(struct exec *x, struct call *c, const struct vgpu_in_host_unma
 
 	if (!mem_take_out(x, in->va, MEM_HOST, &r))
 		return CUDA_ERROR_INVALID_VALUE;
+	exec_grace(x);
+	/* Copies that any context has queued would go where something else of ours may lie by then. */
+	obj_each(&x->handles, OBJ_CTX, sync_ctx, x);
+	if (!exec_use_ctx(x, c->ctx))
+		return CUDA_ERROR_INVALID_CONTEXT;
 	rc = x->drv->cuMemHostUnregister(p);
-	munmap(p, r.size);
+	if (!rc) /* what the driver still reaches must not become somebody else's address */
+		munmap(p, r.size);
 	return rc;
 }

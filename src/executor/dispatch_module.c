@@ -31,7 +31,7 @@ int op_image_new(struct exec *x, struct call *c, const struct vgpu_in_image_new 
 	pthread_mutex_unlock(&x->mem_lock);
 	data = calloc(1, in->size + 1); /* PTX text must end in NUL */
 	if (data)
-		o = obj_add(&x->handles, OBJ_IMAGE, 0, NULL);
+		o = obj_add_with(&x->handles, OBJ_IMAGE, 0, NULL, 0, in->size, data);
 	if (!o) {
 		free(data);
 		pthread_mutex_lock(&x->mem_lock);
@@ -39,31 +39,49 @@ int op_image_new(struct exec *x, struct call *c, const struct vgpu_in_image_new 
 		pthread_mutex_unlock(&x->mem_lock);
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	}
-	o->bytes = in->size;
-	o->data = data;
 	out->image = obj_handle(o);
 	return CUDA_SUCCESS;
 }
 
 int op_image_write(struct exec *x, struct call *c, const struct vgpu_in_image_write *in, struct obj *image)
 {
-	if (in->at > image->bytes || c->payload_len > image->bytes - in->at)
-		return CUDA_ERROR_INVALID_VALUE;
-	memcpy((uint8_t *)image->data + in->at, c->payload, c->payload_len);
-	return CUDA_SUCCESS;
+	int rc = CUDA_SUCCESS;
+
+	pthread_mutex_lock(&x->mem_lock);
+	if (obj_handle(image) != in->image) /* a helper began to load it */
+		rc = CUDA_ERROR_INVALID_HANDLE;
+	else if (in->at > image->bytes || c->payload_len > image->bytes - in->at)
+		rc = CUDA_ERROR_INVALID_VALUE;
+	else
+		memcpy((uint8_t *)image->data + in->at, c->payload, c->payload_len);
+	pthread_mutex_unlock(&x->mem_lock);
+	return rc;
 }
 
-static void image_drop(struct exec *x, struct obj *image)
+/* Whoever takes it is the only one to use it; a second load or drop finds nothing. */
+static bool image_take(struct exec *x, struct obj *image, uint32_t handle)
+{
+	bool mine;
+
+	pthread_mutex_lock(&x->mem_lock);
+	mine = obj_claim(image, handle);
+	pthread_mutex_unlock(&x->mem_lock);
+	return mine;
+}
+
+static void image_free(struct exec *x, struct obj *image, uint32_t handle)
 {
 	pthread_mutex_lock(&x->mem_lock);
 	x->images_bytes -= image->bytes;
 	pthread_mutex_unlock(&x->mem_lock);
-	obj_remove(&x->handles, OBJ_IMAGE, image);
+	obj_release(&x->handles, OBJ_IMAGE, image, handle);
 }
 
 int op_image_drop(struct exec *x, struct call *c, const struct vgpu_in_image_drop *in, struct obj *image)
 {
-	image_drop(x, image);
+	if (!image_take(x, image, in->image))
+		return CUDA_ERROR_INVALID_HANDLE;
+	image_free(x, image, in->image);
 	return CUDA_SUCCESS;
 }
 
@@ -97,11 +115,13 @@ int op_module_load(struct exec *x, struct call *c, const struct vgpu_in_module_l
 	struct obj *o;
 	int rc;
 
+	if (!image_take(x, image, in->image))
+		return CUDA_ERROR_INVALID_HANDLE;
 	if (in->info_cap || in->error_cap)
 		rc = load_with_logs(x, c, in, out, image->data, &m);
 	else
 		rc = x->drv->cuModuleLoadData(&m, image->data);
-	image_drop(x, image);
+	image_free(x, image, in->image);
 	if (rc)
 		return rc;
 	o = obj_add(&x->handles, OBJ_MODULE, c->ctx, m);
@@ -116,29 +136,45 @@ int op_module_load(struct exec *x, struct call *c, const struct vgpu_in_module_l
 struct of_module {
 	struct exec *x;
 	uint32_t module;
+	struct obj *claimed;
 };
 
 static void drop_func(void *arg, struct obj *o)
 {
 	struct of_module *m = arg;
+	uint32_t handle = obj_handle(o);
 
-	if (o->parent == m->module)
-		obj_remove(&m->x->handles, OBJ_FUNC, o);
+	if (o->parent != m->module || !obj_claim(o, handle))
+		return;
+	o->parent = handle;
+	o->chain = m->claimed;
+	m->claimed = o;
 }
 
 int op_module_unload(struct exec *x, struct call *c, const struct vgpu_in_module_unload *in, struct obj *module)
 {
-	struct of_module m = { x, obj_handle(module) };
+	struct of_module m = { x, in->module, NULL };
 	CUmodule real = module->real;
+	int rc;
 
+	if (!obj_claim(module, in->module))
+		return CUDA_ERROR_INVALID_HANDLE;
 	obj_each(&x->handles, OBJ_FUNC, drop_func, &m);
 	pthread_mutex_lock(&x->mem_lock);
 	for (size_t i = x->mem.n; i-- > 0;)
 		if (x->mem.v[i].kind == MEM_GLOBAL && x->mem.v[i].data == module)
 			vgpu_ranges_remove(&x->mem, x->mem.v[i].base, NULL);
 	pthread_mutex_unlock(&x->mem_lock);
-	obj_remove(&x->handles, OBJ_MODULE, module);
-	return x->drv->cuModuleUnload(real);
+	exec_grace(x); /* the decoder may be launching one of them */
+	while (m.claimed) {
+		struct obj *o = m.claimed;
+
+		m.claimed = o->chain;
+		obj_release(&x->handles, OBJ_FUNC, o, o->parent);
+	}
+	rc = x->drv->cuModuleUnload(real);
+	obj_release(&x->handles, OBJ_MODULE, module, in->module);
+	return rc;
 }
 
 /* A name from the payload, NUL-terminated; NULL if it holds a NUL or is too long. */
@@ -213,13 +249,11 @@ int op_module_function(struct exec *x, struct call *c, const struct vgpu_in_modu
 		rc = layout_of(x, f, &l);
 	if (!rc)
 		rc = meta_reply(x, c, f, l);
-	o = rc ? NULL : obj_add(&x->handles, OBJ_FUNC, c->ctx, f);
+	o = rc ? NULL : obj_add_with(&x->handles, OBJ_FUNC, c->ctx, f, in->module, 0, l);
 	if (!o) {
 		free(l);
 		return rc ? rc : CUDA_ERROR_OUT_OF_MEMORY;
 	}
-	o->parent = obj_handle(module);
-	o->data = l;
 	out->func = obj_handle(o);
 	out->nparams = l->nparams;
 	return CUDA_SUCCESS;

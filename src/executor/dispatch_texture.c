@@ -54,7 +54,9 @@ int op_array_create(struct exec *x, struct call *c, const struct vgpu_in_array_c
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	rc = create(x, in, &a);
 	shape = rc ? NULL : malloc(sizeof(*shape));
-	o = shape ? obj_add(&x->handles, OBJ_ARRAY, c->ctx, a) : NULL;
+	if (shape)
+		*shape = (struct array_shape){ row, rows };
+	o = shape ? obj_add_with(&x->handles, OBJ_ARRAY, c->ctx, a, 0, bytes, shape) : NULL;
 	if (!o) {
 		if (!rc)
 			x->drv->cuArrayDestroy(a);
@@ -62,9 +64,6 @@ int op_array_create(struct exec *x, struct call *c, const struct vgpu_in_array_c
 		x->env->ops->quota_give(x->env->ops_ctx, bytes);
 		return rc ? rc : CUDA_ERROR_OUT_OF_MEMORY;
 	}
-	*shape = (struct array_shape){ row, rows };
-	o->bytes = bytes;
-	o->data = shape;
 	out->array = obj_handle(o);
 	return CUDA_SUCCESS;
 }
@@ -75,8 +74,11 @@ int op_array_destroy(struct exec *x, struct call *c, const struct vgpu_in_array_
 	uint64_t bytes = array->bytes;
 	int rc;
 
-	obj_remove(&x->handles, OBJ_ARRAY, array);
+	if (!obj_claim(array, in->array))
+		return CUDA_ERROR_INVALID_HANDLE;
+	exec_grace(x);
 	rc = x->drv->cuArrayDestroy(real);
+	obj_release(&x->handles, OBJ_ARRAY, array, in->array);
 	if (!rc)
 		x->env->ops->quota_give(x->env->ops_ctx, bytes);
 	return rc;

@@ -48,6 +48,9 @@ struct exec_ops {
 	 * wish page. 0 or -EPERM. */
 	int (*extents_check)(void *ctx, uint32_t first, uint32_t count);
 	void (*count_unsupported)(void *ctx, uint16_t opcode);
+	/* The guest broke the protocol. A process ends here, with whatever it still runs on the device; NULL or
+	 * returning: exec_serve() returns when that is over. From any thread, once. */
+	void (*broken)(void *ctx, int error);
 };
 
 struct exec_env {
@@ -61,6 +64,7 @@ struct exec_env {
 	int irq_fd;		/* eventfd: write to interrupt the guest */
 	const struct exec_ops *ops;
 	void *ops_ctx;
+	uint64_t context_bytes; /* quota each created context takes */
 	const atomic_int *stop; /* non-zero: finish the current call and return */
 	int stop_fd;		/* eventfd, readable when *stop was set */
 };

@@ -64,6 +64,12 @@ static struct obj *take_slot(struct obj_table *t, uint32_t *index)
 
 struct obj *obj_add(struct handles *h, enum obj_kind kind, uint32_t ctx, void *real)
 {
+	return obj_add_with(h, kind, ctx, real, 0, 0, NULL);
+}
+
+struct obj *obj_add_with(struct handles *h, enum obj_kind kind, uint32_t ctx, void *real, uint32_t parent,
+			 uint64_t bytes, void *data)
+{
 	uint32_t index = 0;
 	struct obj *o;
 
@@ -72,10 +78,10 @@ struct obj *obj_add(struct handles *h, enum obj_kind kind, uint32_t ctx, void *r
 	if (o) {
 		o->generation = o->generation % GENERATION_MAX + 1;
 		o->ctx = ctx;
-		o->parent = 0;
+		o->parent = parent;
 		o->real = real;
-		o->bytes = 0;
-		o->data = NULL;
+		o->bytes = bytes;
+		o->data = data;
 		atomic_store_explicit(&o->handle, o->generation << INDEX_BITS | (index + 1),
 				      memory_order_release);
 	}
@@ -98,25 +104,34 @@ struct obj *obj_get(struct handles *h, enum obj_kind kind, uint32_t handle, uint
 	return ctx && bound_to_ctx(kind) && o->ctx != ctx ? NULL : o;
 }
 
-void obj_remove(struct handles *h, enum obj_kind kind, struct obj *o)
+bool obj_claim(struct obj *o, uint32_t handle)
+{
+	return handle && atomic_compare_exchange_strong(&o->handle, &handle, 0);
+}
+
+void obj_release(struct handles *h, enum obj_kind kind, struct obj *o, uint32_t handle)
 {
 	struct obj_table *t = &h->table[kind];
-	uint32_t index;
+	uint32_t index = (handle & ((1u << INDEX_BITS) - 1)) - 1;
 
 	pthread_mutex_lock(&h->lock);
-	index = (obj_handle(o) & ((1u << INDEX_BITS) - 1)) - 1;
-	if (index < OBJ_MAX) { /* not if another thread was first */
-		atomic_store_explicit(&o->handle, 0, memory_order_release);
-		free(o->data);
-		o->data = NULL;
-		o->next_free = 0;
-		if (t->free_tail)
-			slot(t, t->free_tail - 1)->next_free = index + 1;
-		else
-			t->free_head = index + 1;
-		t->free_tail = index + 1;
-	}
+	free(o->data);
+	o->data = NULL;
+	o->next_free = 0;
+	if (t->free_tail)
+		slot(t, t->free_tail - 1)->next_free = index + 1;
+	else
+		t->free_head = index + 1;
+	t->free_tail = index + 1;
 	pthread_mutex_unlock(&h->lock);
+}
+
+void obj_remove(struct handles *h, enum obj_kind kind, struct obj *o)
+{
+	uint32_t handle = obj_handle(o);
+
+	if (obj_claim(o, handle))
+		obj_release(h, kind, o, handle);
 }
 
 void obj_each(struct handles *h, enum obj_kind kind, void (*fn)(void *arg, struct obj *o), void *arg)

@@ -26,7 +26,8 @@ struct obj {
 	uint32_t next_free; /* index + 1 */
 	void *real;	    /* the driver's handle */
 	uint64_t bytes;	    /* quota it holds; image: its size */
-	void *data;	    /* kind's own, freed by obj_remove() with free() */
+	void *data;	    /* kind's own, freed by obj_release() with free() */
+	struct obj *chain;  /* of the claimer's */
 };
 
 struct obj_table {
@@ -45,10 +46,17 @@ void handles_init(struct handles *h);
 void handles_free(struct handles *h);
 /* NULL when the table is full or memory is out; the caller then destroys `real`. */
 struct obj *obj_add(struct handles *h, enum obj_kind kind, uint32_t ctx, void *real);
+/* With these set before anybody can find it: a guest may guess the handle. data stays the caller's on NULL. */
+struct obj *obj_add_with(struct handles *h, enum obj_kind kind, uint32_t ctx, void *real, uint32_t parent,
+			 uint64_t bytes, void *data);
 /* The live object, or NULL. With ctx != 0 a stream, function, module or array of another context is
  * none. */
 struct obj *obj_get(struct handles *h, enum obj_kind kind, uint32_t handle, uint32_t ctx);
-/* Frees data and the slot; `real` is the caller's. */
+/* Two threads may be told to destroy one object: true for the one that shall. Nobody finds it any more; who
+ * found it before may still use it (exec_grace()) until obj_release() frees data and slot. */
+bool obj_claim(struct obj *o, uint32_t handle);
+void obj_release(struct handles *h, enum obj_kind kind, struct obj *o, uint32_t handle);
+/* Both, where nobody else can use it. `real` is the caller's. */
 void obj_remove(struct handles *h, enum obj_kind kind, struct obj *o);
 /* Calls fn for every live object of the kind; fn may remove that object. */
 void obj_each(struct handles *h, enum obj_kind kind, void (*fn)(void *arg, struct obj *o), void *arg);

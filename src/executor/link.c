@@ -153,7 +153,18 @@ static void count_unsupported(void *ctx, uint16_t opcode)
 	atomic_fetch_add_explicit(&((struct process *)ctx)->page->unsupported, 1, memory_order_relaxed);
 }
 
+/* At once: what it runs on the device must not outlive the right to run it, and nothing it holds is to wait
+ * for an endless kernel. */
+static void broken(void *ctx, int error)
+{
+	struct ipc_x_end m = {.error = (uint32_t)error, .text = "the guest broke the wire protocol"};
+
+	process_tell(ctx, IPC_X_END, &m, sizeof(m));
+	_exit(1);
+}
+
 const struct exec_ops process_ops = {
+	.broken = broken,
 	.lease_acquire = lease_acquire,
 	.lease_try = lease_try,
 	.lease_due = lease_due,

@@ -20,6 +20,7 @@ struct arguments {
 	unsigned channel;
 	int device;
 	uint64_t bar_size; /* 0: a probe */
+	uint64_t context_bytes;
 	const char *driver;
 };
 
@@ -28,7 +29,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 	static const struct option longs[] = {
 		{"namespaces", 1, NULL, 'n'}, {"uid", 1, NULL, 'u'},	  {"channel", 1, NULL, 'c'},
 		{"device", 1, NULL, 'd'},     {"bar-size", 1, NULL, 'b'}, {"memory", 1, NULL, 'm'},
-		{"landlock", 1, NULL, 'l'},   {"driver", 1, NULL, 'D'},	  {"log-level", 1, NULL, 'L'}, {0},
+		{"context-bytes", 1, NULL, 'C'}, {"landlock", 1, NULL, 'l'},   {"driver", 1, NULL, 'D'},	  {"log-level", 1, NULL, 'L'}, {0},
 	};
 	int c;
 
@@ -51,6 +52,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 			break;
 		case 'm':
 			a->jail.memory = strtoull(optarg, NULL, 10);
+			break;
+		case 'C':
+			a->context_bytes = strtoull(optarg, NULL, 10);
 			break;
 		case 'l':
 			a->jail.accept_no_landlock = !strcmp(optarg, "accept-missing");
@@ -192,7 +196,7 @@ static uint32_t serve(struct process *p, const struct arguments *a, struct cuda_
 {
 	struct exec_env env = {.driver = d, .device = a->device, .memfd = IPC_FD_BAR, .bar_size = a->bar_size,
 			       .channel = a->channel, .bell_fd = IPC_FD_BELL, .irq_fd = IPC_FD_IRQ,
-			       .ops = &process_ops, .ops_ctx = p, .stop = &p->stop, .stop_fd = p->stop_fd};
+			       .context_bytes = a->context_bytes, .ops = &process_ops, .ops_ctx = p, .stop = &p->stop, .stop_fd = p->stop_fd};
 	cleanup_err struct vgpu_err *e = NULL;
 	struct ipc_x_ready ready = {0};
 	int rc = exec_prepare(&env);

@@ -21,6 +21,8 @@ static int event_take(struct exec *x, struct obj *ctx, CUevent *e)
 {
 	struct event_pool *p = ctx->data;
 
+	if (!obj_handle(ctx))
+		return CUDA_ERROR_CONTEXT_IS_DESTROYED;
 	if (!p)
 		ctx->data = p = calloc(1, sizeof(*p));
 	if (p && p->n) {
@@ -49,11 +51,13 @@ static bool touched(struct exec_marks *m, struct obj *ctx, CUstream s)
 	return false;
 }
 
-void marks_touch(struct exec *x, struct call *c)
+bool marks_touch(struct exec *x, struct call *c)
 {
 	struct exec_marks *m = &x->marks;
 	struct obj *ctx = obj_get(&x->handles, OBJ_CTX, c->ctx, 0);
 
+	if (!ctx)
+		return false;
 	if (c->op->flags & VGPU_OP_UNIT) {
 		m->open.units++;
 		x->env->ops->unit_begin(x->env->ops_ctx);
@@ -68,6 +72,7 @@ void marks_touch(struct exec *x, struct call *c)
 	}
 	if (c->e.flags & VGPU_E_REPLY)
 		m->open.tag[m->open.calls++] = c->e.tag;
+	return true;
 }
 
 /* Records the open mark's events. A stream that cannot take one has a sticky error; the mark then
@@ -261,8 +266,8 @@ void marks_drop_ctx(struct exec *x, struct obj *ctx)
 	p = ctx->data;
 	for (unsigned i = 0; p && i < p->n; i++)
 		x->drv->cuEventDestroy_v2(p->event[i]);
-	if (p)
-		p->n = 0;
+	free(p); /* claimed: event_take() makes no other */
+	ctx->data = NULL;
 	pthread_mutex_unlock(&m->lock);
 }
 

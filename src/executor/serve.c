@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -31,7 +32,9 @@ void exec_break(struct exec *x, int error)
 {
 	int serving = SERVING;
 
-	atomic_compare_exchange_strong(&x->broken, &serving, error);
+	if (atomic_compare_exchange_strong(&x->broken, &serving, error) && error != VGPU_ERR_NONE &&
+	    x->env->ops->broken)
+		x->env->ops->broken(x->env->ops_ctx, error);
 	exec_wake(x);
 }
 
@@ -68,16 +71,23 @@ void exec_wake(struct exec *x)
 
 bool exec_use_ctx(struct exec *x, uint32_t ctx)
 {
-	struct obj *o;
+	struct obj *o = obj_get(&x->handles, OBJ_CTX, ctx, 0); /* another thread may have destroyed it */
 
-	if (ctx == current_ctx && current_exec == x)
+	if (o && ctx == current_ctx && current_exec == x)
 		return true;
-	o = obj_get(&x->handles, OBJ_CTX, ctx, 0);
 	if (!o || x->drv->cuCtxSetCurrent(o->real))
 		return false;
 	current_ctx = ctx;
 	current_exec = x;
 	return true;
+}
+
+void exec_grace(struct exec *x)
+{
+	uint32_t turn = atomic_load(&x->turn);
+
+	while (atomic_load(&x->turn) == turn && !atomic_load(&x->asleep) && atomic_load(&x->broken) == SERVING)
+		sched_yield();
 }
 
 static void interrupt_guest(struct exec *x)
@@ -195,7 +205,7 @@ void call_complete(struct exec *x, struct call *c, int rc)
 		struct vgpu_host_words *w = vgpu_host_words(x->host);
 
 		vgpu_store32(&w->late_error, (uint32_t)rc);
-		vgpu_store64(&x->host->late_errors, x->host->late_errors + 1);
+		vgpu_store64(&x->host->late_errors, ++x->late_errors);
 	}
 	free(c->reply);
 	c->reply = NULL;
@@ -339,8 +349,10 @@ static void issue(struct exec *x, struct call *c)
 	int rc = execute(x, c);
 
 	if (c->enqueued && !rc) {
-		marks_touch(x, c); /* posts the completion when the device is through */
-		c->e.flags &= ~VGPU_E_REPLY;
+		if (marks_touch(x, c)) /* posts the completion when the device is through */
+			c->e.flags &= ~VGPU_E_REPLY;
+		else
+			rc = CUDA_ERROR_CONTEXT_IS_DESTROYED;
 	}
 	call_complete(x, c, rc);
 }
@@ -442,7 +454,7 @@ static void sleep_until_called(struct exec *x, bool was_blocked)
 
 static void idle(struct exec *x)
 {
-	uint64_t until = vgpu_now_ns() + x->spin.budget_ns, done = vgpu_load64(&x->host->work_done);
+	uint64_t until = vgpu_now_ns() + x->spin.budget_ns, done = atomic_load(&x->marks.done);
 	bool was_blocked = blocked(x), enough = false;
 
 	marks_close(x);
@@ -450,7 +462,8 @@ static void idle(struct exec *x)
 		for (int i = 0; i < 8; i++)
 			vgpu_pause();
 		marks_poll(x);
-		enough = was_blocked ? vgpu_load64(&x->host->work_done) != done ||
+		atomic_fetch_add(&x->turn, 1);
+		enough = was_blocked ? atomic_load(&x->marks.done) != done ||
 				       vgpu_load64(&x->guest->ctl_head) != x->ctl_tail
 				     : work_waiting(x);
 	}
@@ -466,8 +479,10 @@ static void idle(struct exec *x)
 static int serve_loop(struct exec *x)
 {
 	while (atomic_load(&x->broken) == SERVING && !atomic_load(x->env->stop)) {
-		bool did = serve_control(x);
+		bool did;
 
+		atomic_fetch_add(&x->turn, 1);
+		did = serve_control(x);
 		did |= serve_work(x);
 		marks_poll(x);
 		gate_step(x);
@@ -514,6 +529,7 @@ static struct exec *exec_new(struct exec_env *env)
 	atomic_store(&x->broken, SERVING);
 	pthread_mutex_init(&x->mem_lock, NULL);
 	pthread_mutex_init(&x->cpl_lock, NULL);
+	pthread_mutex_init(&x->primary_lock, NULL);
 	handles_init(&x->handles);
 	vgpu_spin_init(&x->spin);
 	x->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

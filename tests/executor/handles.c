@@ -38,6 +38,32 @@ static void stale_and_forged(void **state)
 	free(h);
 }
 
+/* Two threads told to destroy the same object: one does, and its slot is not free before it is done. */
+static void destroyed_once(void **state)
+{
+	struct handles *h = calloc(1, sizeof(*h));
+	struct obj *a;
+	uint32_t handle;
+
+	handles_init(h);
+	a = obj_add_with(h, OBJ_FUNC, 7, (void *)1, 3, 5, malloc(8));
+	handle = obj_handle(a);
+	assert_int_equal(a->parent, 3);
+	assert_int_equal(a->bytes, 5);
+	assert_false(obj_claim(a, handle + 1));
+	assert_true(obj_claim(a, handle));
+	assert_false(obj_claim(a, handle));
+	assert_null(obj_get(h, OBJ_FUNC, handle, 7));
+	assert_non_null(a->data); /* for who found it before */
+	for (int i = 0; i < 1000; i++)
+		assert_ptr_not_equal(obj_add(h, OBJ_FUNC, 7, NULL), a);
+	obj_release(h, OBJ_FUNC, a, handle);
+	assert_null(a->data);
+	assert_false(obj_claim(&h->legacy, 0));
+	handles_free(h);
+	free(h);
+}
+
 static void the_table_ends(void **state)
 {
 	struct handles *h = calloc(1, sizeof(*h));
@@ -52,7 +78,7 @@ static void the_table_ends(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(stale_and_forged), cmocka_unit_test(the_table_ends) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(stale_and_forged), cmocka_unit_test(destroyed_once), cmocka_unit_test(the_table_ends) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -283,6 +283,91 @@ static void random_bodies(void **state)
 	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
 }
 
+/* One call with a small body; its result. out: the first word of the answer. */
+static int call(struct run *r, unsigned op, uint32_t ctx, const void *body, size_t size, uint32_t *out)
+{
+	bool work;
+	struct vgpu_entry e = well_formed(op, &work);
+	int rc;
+
+	e.ctx = ctx;
+	if (size)
+		memcpy(e.body, body, size);
+	put(r, &e, work);
+	rc = completion(r, 5);
+	if (out)
+		memcpy(out, vgpu_cpl_slot(r->channel, r->cpl - 1)->body, sizeof(*out));
+	return rc;
+}
+
+/* The decoder has the context at hand when a helper destroys it; an event of another one is still there. */
+static void work_in_a_destroyed_context(void **state)
+{
+	struct vgpu_in_ctx_create none = { 0 };
+	struct vgpu_in_event_record rec = { 0 };
+	uint32_t primary, ctx, event;
+	struct run r;
+
+	begin(&r);
+	assert_int_equal(call(&r, VGPU_OP_CTX_PRIMARY, 0, NULL, 0, &primary), 0);
+	assert_int_equal(call(&r, VGPU_OP_EVENT_CREATE, primary, &none, sizeof(none), &event), 0);
+	assert_int_equal(call(&r, VGPU_OP_CTX_CREATE, 0, &none, sizeof(none), &ctx), 0);
+	rec.event = event;
+	assert_int_equal(call(&r, VGPU_OP_EVENT_RECORD, ctx, &rec, sizeof(rec), NULL), 0);
+	assert_int_equal(call(&r, VGPU_OP_CTX_DESTROY, 0, &ctx, sizeof(ctx), NULL), 0);
+	assert_int_equal(call(&r, VGPU_OP_EVENT_RECORD, ctx, &rec, sizeof(rec), NULL), CUDA_ERROR_INVALID_CONTEXT);
+	assert_int_not_equal(call(&r, VGPU_OP_CTX_DESTROY, 0, &ctx, sizeof(ctx), NULL), 0);
+	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
+}
+
+/* Two helpers are told to load one image; both would free it. */
+static void one_image_loaded_twice(void **state)
+{
+	static const char text[] = "none\n";
+	uint32_t ctx;
+	struct run r;
+
+	begin(&r);
+	assert_int_equal(call(&r, VGPU_OP_CTX_PRIMARY, 0, NULL, 0, &ctx), 0);
+	for (int i = 0; i < 300; i++) {
+		struct vgpu_in_image_new new = { .size = sizeof(text) };
+		struct vgpu_in_module_load in = { 0 };
+		bool work;
+		struct vgpu_entry w = well_formed(VGPU_OP_IMAGE_WRITE, &work), e;
+		int first, second;
+
+		assert_int_equal(call(&r, VGPU_OP_IMAGE_NEW, ctx, &new, sizeof(new), &in.image), 0);
+		memcpy(w.body, &(struct vgpu_in_image_write){ .image = in.image }, sizeof(struct vgpu_in_image_write));
+		memcpy(vgpu_ch(r.channel, VGPU_CH_PARAM_OFF), text, sizeof(text));
+		w.pay_len = sizeof(text);
+		put(&r, &w, false);
+		assert_int_equal(completion(&r, 5), 0);
+		e = well_formed(VGPU_OP_MODULE_LOAD, &work);
+		e.ctx = ctx;
+		memcpy(e.body, &in, sizeof(in));
+		put(&r, &e, false);
+		put(&r, &e, false);
+		first = completion(&r, 5);
+		second = completion(&r, 5);
+		assert_true((first == 0) != (second == 0));
+		assert_int_equal(first + second, CUDA_ERROR_INVALID_HANDLE);
+	}
+	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
+}
+
+static void contexts_end(void **state)
+{
+	struct vgpu_in_ctx_create none = { 0 };
+	struct run r;
+	int n = 0;
+
+	begin(&r);
+	while (n < 1000 && !call(&r, VGPU_OP_CTX_CREATE, 0, &none, sizeof(none), NULL))
+		n++;
+	assert_int_equal(n, 64);
+	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
+}
+
 static int load(void **state)
 {
 	char err[256];
@@ -303,6 +388,9 @@ int main(void)
 		cmocka_unit_test(a_guest_that_never_reads_completions),
 		cmocka_unit_test(a_future_that_never_comes),
 		cmocka_unit_test(random_bodies),
+		cmocka_unit_test(work_in_a_destroyed_context),
+		cmocka_unit_test(one_image_loaded_twice),
+		cmocka_unit_test(contexts_end),
 	};
 
 	return cmocka_run_group_tests(tests, load, NULL);

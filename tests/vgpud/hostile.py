@@ -3,17 +3,20 @@
 """Peers that do their worst to keeper and broker through what they were given: descriptors, sockets, shared
 memory. Each time another tenant must go on as if nothing had happened."""
 import fcntl
+import mmap
 import os
 import select
+import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
 import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import DEAD, RUNNING, SOFTCUDA, Peer, Refused, Vgpud, wait_for  # noqa: E402
+from harness import DEAD, RUN, RUNNING, SOFTCUDA, SPINNER, Peer, Refused, Vgpud, wait_for  # noqa: E402
 
 FULL = struct.pack('<Q', 2**64 - 2)
 
@@ -192,6 +195,53 @@ def test_connection_flood():
         assert v.children('vgpu-broker') == before, 'the broker was restarted'
         eventually_admitted(v, 'a')
         wait_for('nothing is left', lambda: v.ok('show-vm', name='a')['connections'] == 0, 10)
+
+
+def bar_of(pid):
+    """The BAR2 of a running program, to write into behind its back."""
+    for fd in os.listdir(f'/proc/{pid}/fd'):
+        try:
+            if 'vgpu-bar' in os.readlink(f'/proc/{pid}/fd/{fd}'):
+                with open(f'/proc/{pid}/fd/{fd}', 'r+b', buffering=0) as f:
+                    return mmap.mmap(f.fileno(), os.fstat(f.fileno()).st_size)
+        except FileNotFoundError:
+            continue
+    raise AssertionError(f'process {pid} has no BAR2')
+
+
+def test_violation_during_endless_kernel():
+    """Who breaks the protocol ends at once, with its kernel: neither lingers while others wait for the device."""
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        v.ok('register-vm', name='b', quota=1 << 28)
+        endless = subprocess.Popen([str(RUN), '--run-dir', str(v.run), '--tenant', 'a', '--', str(SPINNER), '0'],
+                                   stdout=subprocess.PIPE, text=True)
+        assert endless.stdout.readline() == 'started\n'
+        wait_for('its kernel runs', lambda: v.ok('show-vm', name='a')['device_seconds'] > 0.1)
+        executor = v.ok('show-vm', name='a')['channels'][0]['pid']
+        spinner = [int(p) for p in os.listdir('/proc') if p.isdigit() and is_child(int(p), endless.pid)]
+        bar = bar_of((spinner or [endless.pid])[0])
+        struct.pack_into('<Q', bar, (2 << 20) + 0x1000 + 64, 2**63)  # ctl_head of channel 0
+        wait_for('the executor is gone', lambda: not os.path.exists(f'/proc/{executor}'), 5)
+        wait_for('it counts as a fault', lambda: v.ok('show-vm', name='a')['faults'] == 1, 5)
+        assert v.ok('show-vm', name='a')['channels'][0]['error'] == 2
+        works(v, 'b')
+        endless.kill()
+        endless.wait()
+        for p in spinner:
+            if is_child(p, None):
+                os.kill(p, signal.SIGKILL)
+
+
+def is_child(pid, parent):
+    """Is pid alive, and a child of parent (None: of anybody)?"""
+    try:
+        with open(f'/proc/{pid}/stat') as f:
+            words = f.read().rsplit(') ', 1)[1].split()
+        with open(f'/proc/{pid}/comm') as f:
+            return f.read().strip() == 'spinner' and (parent is None or int(words[1]) == parent)
+    except OSError:
+        return False
 
 
 def main():

@@ -106,9 +106,10 @@ struct exec_start {
 
 static void __attribute__((noreturn)) run_executor(const struct exec_start *s)
 {
-	char uid[16], channel[16], device[16], bar[32], memory[32];
+	char uid[16], channel[16], device[16], bar[32], memory[32], context[32];
 	const char *argv[] = {"vgpu-executor", "--namespaces", s->kind, "--uid", uid, "--channel", channel,
-			      "--device", device, "--bar-size", bar, "--memory", memory, "--landlock",
+			      "--device", device, "--bar-size", bar, "--memory", memory,
+			      "--context-bytes", context, "--landlock",
 			      s->cfg->landlock == LANDLOCK_REQUIRE ? "require" : "accept-missing",
 			      "--driver", s->cfg->driver, "--log-level", log_level_name(s->cfg->log_level), NULL};
 
@@ -120,6 +121,7 @@ static void __attribute__((noreturn)) run_executor(const struct exec_start *s)
 	snprintf(device, sizeof(device), "%u", (unsigned)s->cfg->device);
 	snprintf(bar, sizeof(bar), "%llu", (unsigned long long)s->bar_size);
 	snprintf(memory, sizeof(memory), "%llu", (unsigned long long)s->cfg->executor_memory);
+	snprintf(context, sizeof(context), "%llu", (unsigned long long)s->cfg->context_overhead);
 	trim_environment();
 	arrange_fds(IPC_FD_SOCK, s->fds, s->n_fds);
 	execv(s->path, (char *const *)argv);
