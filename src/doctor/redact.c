@@ -34,6 +34,8 @@ static const struct rule {
 	{REDACT_IDENTITY, "serial", "serial[ _a-z]*['\"]?[ \t]*[=:][ \t]*['\"]?([^'\" \t,;<>]+)", 1},
 };
 
+/* Ends in no letter that could begin a MAC address: cleaning twice is cleaning once. */
+#define MASK  "**REDACTED**"
 #define RULES (sizeof(rules) / sizeof(*rules))
 
 static regex_t *program(size_t i)
@@ -69,7 +71,7 @@ static void put(struct text *t, const char *s, size_t n)
 static void put_blank(struct text *t, const struct rule *rule, const char *s, size_t n)
 {
 	if (!rule->form) {
-		put(t, "REDACTED", 8);
+		put(t, MASK, strlen(MASK));
 		return;
 	}
 	for (size_t i = 0; i < n; i++)
@@ -90,7 +92,7 @@ static void apply(struct redact *r, size_t i, struct text *line)
 		if (g.rm_so < 0 || m[0].rm_eo <= 0)
 			break;
 		put(&out, s, (size_t)g.rm_so);
-		if (g.rm_eo - g.rm_so != 8 || strncmp(s + g.rm_so, "REDACTED", 8))
+		if ((size_t)(g.rm_eo - g.rm_so) != strlen(MASK) || strncmp(s + g.rm_so, MASK, strlen(MASK)))
 			*(rules[i].what == REDACT_SECRETS ? &r->secrets : &r->identities) += 1;
 		put_blank(&out, &rules[i], s + g.rm_so, (size_t)(g.rm_eo - g.rm_so));
 		s += g.rm_eo > g.rm_so ? g.rm_eo : m[0].rm_eo;
