@@ -224,7 +224,9 @@ bool need_gpus(struct audit *a)
 	bool seen = aud_anchor(a, "/sys/bus/pci/devices");
 
 	for (size_t i = 0; seen && i < p->n; i++) { /* one that hides its class might be a GPU */
-		if (p->dev[i].id_known)
+		uint32_t base = p->dev[i].class >> 16;
+
+		if (p->dev[i].id_known || (p->dev[i].class_known && base != 0x03 && base != 0x12))
 			continue;
 		for (int k = 0; k < 3; k++)
 			aud_note(a, p->dev[i].id_item[k], ev_text_problem(p->dev[i].id_item[k])

@@ -226,6 +226,7 @@ static void collect_one(struct pci_dev *d, struct ev *ev)
 		if (!hex_id(d->id_item[i], &v[i]))
 			d->id_known = false;
 	}
+	d->class_known = hex_id(d->id_item[2], &v[2]);
 	d->vendor = (uint16_t)v[0];
 	d->device = (uint16_t)v[1];
 	d->class = v[2] & 0xffffff;

@@ -69,7 +69,8 @@ struct pci_dev {
 	struct pci_config cfg;
 	const struct ev_item *cfg_item, *list_item, *link_item, *group_item, *driver_item, *vf_item;
 	const struct ev_item *id_item[3]; /* vendor, device, class */
-	bool id_known;
+	bool id_known;	/* vendor, device and class */
+	bool class_known; /* enough to say that it is no GPU */
 	const char *driver;  /* NULL: none */
 	const char *group;   /* group number as text; NULL: none */
 	struct pci_dev *parent;   /* bridge above; NULL: on a root bus or unknown */
