@@ -116,10 +116,11 @@ struct exec {
 	bool bounce_registered;
 	uint64_t work_tail, ctl_tail, calls;
 	struct handles handles;
-	pthread_mutex_t mem_lock; /* mem, textures, images_bytes, data of images */
+	pthread_mutex_t mem_lock; /* mem, textures, mapped, images_bytes, data of images */
 	pthread_mutex_t primary_lock; /* primary */
 	struct vgpu_ranges mem;
 	struct vgpu_ranges textures;
+	uint8_t mapped[VGPU_EXTENTS_MAX / 8]; /* extents that lie in our address space */
 	uint64_t images_bytes;
 	struct obj *primary; /* NULL while released */
 	_Atomic uint32_t contexts; /* created ones */
@@ -186,9 +187,18 @@ bool gate_open(struct exec *x); /* may a kernel be issued now? */
 void gate_step(struct exec *x); /* hand over when due */
 void gate_idle(struct exec *x); /* nothing to do and the device is drained */
 
+/* implicit.c */
+#define CHARGE_UNIT 256u /* an allocation's least alignment, so the least it can cost (CUDA programming guide) */
+uint64_t charged_linear(uint64_t bytes); /* what an allocation of so many bytes takes from the quota */
+uint64_t charged_array(uint64_t row, uint64_t rows, uint64_t layers);
+int implicit_launch(struct exec *x, uint32_t ctx, uint32_t local);
+int implicit_limit(struct exec *x, uint32_t ctx, unsigned limit, uint64_t value); /* sets it */
+void implicit_end(struct exec *x, struct obj *ctx);
+
 /* dispatch_*.c */
 bool call_try(struct exec *x, struct call *c, int *rc); /* a wait that is already over, without a helper */
 int mem_add(struct exec *x, uint64_t base, uint64_t size, enum mem_kind kind, uint32_t owner);
+void mem_unmark(struct exec *x, const struct vgpu_range *r); /* under mem_lock: its extents are mapped no more */
 bool mem_ok(struct exec *x, uint64_t at, uint64_t len, bool host_only);
 void exec_release_all(struct exec *x);
 #endif

@@ -132,5 +132,6 @@ int op_memset(struct exec *x, struct call *c, const struct vgpu_in_memset *in, s
 		rc = in->height > 1 ? d->cuMemsetD2D32Async(in->dst, in->pitch, in->value, in->width, in->height, s)
 				    : d->cuMemsetD32Async(in->dst, in->value, in->width, s);
 	c->enqueued = !rc;
+	x->charged_bytes += rc ? 0 : row * in->height;
 	return rc;
 }

@@ -53,10 +53,12 @@ static void drop_range(struct exec *x, const struct vgpu_range *r)
 {
 	if (r->kind == MEM_DEVICE) {
 		x->drv->cuMemFree_v2(r->base);
-		x->env->ops->quota_give(x->env->ops_ctx, r->size);
+		x->env->ops->quota_give(x->env->ops_ctx, charged_linear(r->size));
 	} else if (r->kind == MEM_HOST) {
-		if (!x->drv->cuMemHostUnregister((void *)(uintptr_t)r->base))
-			munmap((void *)(uintptr_t)r->base, r->size);
+		if (x->drv->cuMemHostUnregister((void *)(uintptr_t)r->base))
+			return;
+		munmap((void *)(uintptr_t)r->base, r->size);
+		mem_unmark(x, r);
 	}
 }
 
@@ -117,6 +119,7 @@ static void drop_ctx_objects(struct exec *x, struct obj *ctx, uint32_t handle)
 	obj_each(&x->handles, OBJ_MODULE, drop_MODULE, &s);
 	obj_each(&x->handles, OBJ_STREAM, drop_STREAM, &s);
 	obj_each(&x->handles, OBJ_EVENT, drop_EVENT, &s);
+	implicit_end(x, ctx);
 }
 
 int op_ctx_primary_release(struct exec *x, struct call *c, const struct vgpu_in_ctx_primary_release *in,
@@ -215,7 +218,7 @@ int op_ctx_get_limit(struct exec *x, struct call *c, const struct vgpu_in_ctx_ge
 
 int op_ctx_set_limit(struct exec *x, struct call *c, const struct vgpu_in_ctx_set_limit *in)
 {
-	return x->drv->cuCtxSetLimit(in->limit, in->value);
+	return implicit_limit(x, c->ctx, in->limit, in->value);
 }
 
 int op_stream_priorities(struct exec *x, struct call *c, struct vgpu_out_stream_priorities *out)

@@ -31,12 +31,12 @@ bool mem_ok(struct exec *x, uint64_t at, uint64_t len, bool host_only)
 
 static int quota(struct exec *x, uint64_t bytes)
 {
-	return x->env->ops->quota_take(x->env->ops_ctx, bytes) ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+	return x->env->ops->quota_take(x->env->ops_ctx, charged_linear(bytes)) ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
 }
 
 static void unquota(struct exec *x, uint64_t bytes)
 {
-	x->env->ops->quota_give(x->env->ops_ctx, bytes);
+	x->env->ops->quota_give(x->env->ops_ctx, charged_linear(bytes));
 }
 
 int op_mem_alloc(struct exec *x, struct call *c, const struct vgpu_in_mem_alloc *in,
@@ -79,7 +79,8 @@ int op_mem_alloc_pitch(struct exec *x, struct call *c, const struct vgpu_in_mem_
 	}
 	if (__builtin_mul_overflow((uint64_t)pitch, in->height, &bytes) || bytes < least)
 		bytes = least;
-	if (quota(x, bytes - least)) {
+	/* The difference of what both are charged, so that giving `bytes` back balances. */
+	if (x->env->ops->quota_take(x->env->ops_ctx, charged_linear(bytes) - charged_linear(least))) {
 		x->drv->cuMemFree_v2(p);
 		unquota(x, least);
 		return CUDA_ERROR_OUT_OF_MEMORY;
@@ -129,32 +130,88 @@ int op_mem_info(struct exec *x, struct call *c, struct vgpu_out_mem_info *out)
 	return CUDA_SUCCESS;
 }
 
+/* The extents of a pinned range, in its `data`. */
+static void *extents_of(uint32_t first, uint32_t count)
+{
+	return (void *)((uintptr_t)first << 32 | count);
+}
+
+void mem_unmark(struct exec *x, const struct vgpu_range *r)
+{
+	uint32_t first = (uint32_t)((uintptr_t)r->data >> 32), count = (uint32_t)(uintptr_t)r->data;
+
+	for (uint32_t i = first; i < first + count; i++)
+		x->mapped[i / 8] &= (uint8_t)~(1u << (i % 8));
+}
+
+static void mem_unmark_locked(struct exec *x, const struct vgpu_range *r)
+{
+	pthread_mutex_lock(&x->mem_lock);
+	mem_unmark(x, r);
+	pthread_mutex_unlock(&x->mem_lock);
+}
+
+/* Each extent lies in our address space once: the page tables of one memory mapped without end are the host's. */
+static bool mem_mark(struct exec *x, uint32_t first, uint32_t count)
+{
+	bool free = true;
+
+	pthread_mutex_lock(&x->mem_lock);
+	for (uint32_t i = first; i < first + count; i++)
+		free &= !(x->mapped[i / 8] & (1u << (i % 8)));
+	for (uint32_t i = first; free && i < first + count; i++)
+		x->mapped[i / 8] |= (uint8_t)(1u << (i % 8));
+	pthread_mutex_unlock(&x->mem_lock);
+	return free;
+}
+
+static int host_add(struct exec *x, const struct vgpu_range *r)
+{
+	int rc;
+
+	pthread_mutex_lock(&x->mem_lock);
+	rc = vgpu_ranges_add(&x->mem, r);
+	pthread_mutex_unlock(&x->mem_lock);
+	return rc;
+}
+
+static int host_map_at(struct exec *x, void *at, uint64_t bytes, const struct vgpu_range *r, uint32_t first)
+{
+	void *p = mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, x->env->memfd,
+		       (off_t)(VGPU_EXTENT_OFF + (uint64_t)first * VGPU_EXTENT_SIZE));
+	int rc;
+
+	if (p == MAP_FAILED)
+		return CUDA_ERROR_ALREADY_MAPPED;
+	rc = p == at ? (int)x->drv->cuMemHostRegister_v2(p, bytes,
+							 CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP)
+		     : CUDA_ERROR_ALREADY_MAPPED; /* a kernel without MAP_FIXED_NOREPLACE */
+	if (!rc && host_add(x, r)) {
+		x->drv->cuMemHostUnregister(p);
+		rc = CUDA_ERROR_ALREADY_MAPPED;
+	}
+	if (rc)
+		munmap(p, bytes);
+	return rc;
+}
+
 /* Extents, or their first pages, at the guest's own address. CUDA_ERROR_ALREADY_MAPPED: taken here, choose another. */
 int op_host_map(struct exec *x, struct call *c, const struct vgpu_in_host_map *in)
 {
 	const struct exec_env *env = x->env;
 	uint64_t room = (uint64_t)in->count * VGPU_EXTENT_SIZE, bytes = in->pages ? in->pages * 4096ull : room;
 	uint32_t have = vgpu_extent_count(env->bar_size);
-	void *at = (void *)(uintptr_t)in->va, *p;
+	struct vgpu_range r = { .base = in->va, .size = bytes, .kind = MEM_HOST, .owner = c->ctx,
+				.data = extents_of(in->first, in->count) };
 	int rc;
 
 	if (!in->va || in->va % 4096 || bytes > room || in->va + bytes < in->va || in->first >= have || in->count > have - in->first)
 		return CUDA_ERROR_INVALID_VALUE;
-	if (env->ops->extents_check(env->ops_ctx, in->first, in->count))
+	if (env->ops->extents_check(env->ops_ctx, in->first, in->count) || !mem_mark(x, in->first, in->count))
 		return CUDA_ERROR_INVALID_VALUE;
-	p = mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, env->memfd,
-		 (off_t)(VGPU_EXTENT_OFF + (uint64_t)in->first * VGPU_EXTENT_SIZE));
-	if (p == MAP_FAILED)
-		return CUDA_ERROR_ALREADY_MAPPED;
-	rc = p == at ? (int)x->drv->cuMemHostRegister_v2(p, bytes,
-							 CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP)
-		     : CUDA_ERROR_ALREADY_MAPPED; /* a kernel without MAP_FIXED_NOREPLACE */
-	if (!rc && mem_add(x, in->va, bytes, MEM_HOST, c->ctx)) {
-		x->drv->cuMemHostUnregister(p);
-		rc = CUDA_ERROR_ALREADY_MAPPED;
-	}
+	rc = host_map_at(x, (void *)(uintptr_t)in->va, bytes, &r, in->first);
 	if (rc)
-		munmap(p, bytes);
+		mem_unmark_locked(x, &r);
 	return rc;
 }
 
@@ -180,7 +237,9 @@ int op_host_unmap(struct exec *x, struct call *c, const struct vgpu_in_host_unma
 	if (!exec_use_ctx(x, c->ctx))
 		return CUDA_ERROR_INVALID_CONTEXT;
 	rc = x->drv->cuMemHostUnregister(p);
-	if (!rc) /* what the driver still reaches must not become somebody else's address */
-		munmap(p, r.size);
-	return rc;
+	if (rc) /* what the driver still reaches must not become somebody else's address */
+		return rc;
+	munmap(p, r.size);
+	mem_unmark_locked(x, &r);
+	return CUDA_SUCCESS;
 }

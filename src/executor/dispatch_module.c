@@ -13,6 +13,7 @@
 /* obj.data of a function */
 struct func_layout {
 	uint32_t bytes, nparams;
+	uint32_t local; /* bytes of local memory each thread needs */
 	struct vgpu_param param[];
 };
 
@@ -191,6 +192,7 @@ static int layout_of(struct exec *x, CUfunction f, struct func_layout **out)
 {
 	struct func_layout *l = calloc(1, sizeof(*l) + PARAMS_MAX * sizeof(l->param[0]));
 	struct func_layout *fit;
+	int local = 0;
 
 	if (!l)
 		return CUDA_ERROR_OUT_OF_MEMORY;
@@ -204,6 +206,8 @@ static int layout_of(struct exec *x, CUfunction f, struct func_layout **out)
 		if (off + size > l->bytes)
 			l->bytes = (uint32_t)(off + size);
 	}
+	if (x->drv->cuFuncGetAttribute(&local, CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, f) == CUDA_SUCCESS && local > 0)
+		l->local = (uint32_t)local;
 	fit = realloc(l, sizeof(*l) + l->nparams * sizeof(l->param[0]));
 	*out = fit ? fit : l;
 	return CUDA_SUCCESS;
@@ -377,7 +381,9 @@ int op_launch(struct exec *x, struct call *c, const struct vgpu_in_launch *in, s
 	if (bytes != l->bytes)
 		return CUDA_ERROR_INVALID_VALUE;
 	c->stream = stream;
-	rc = uploads_order(x, c, stream);
+	rc = implicit_launch(x, c->ctx, l->local);
+	if (!rc)
+		rc = uploads_order(x, c, stream);
 	if (rc)
 		return rc;
 	if (in->cooperative)

@@ -50,6 +50,7 @@ int op_array_create(struct exec *x, struct call *c, const struct vgpu_in_array_c
 	if (!element || in->channels == 3 || __builtin_mul_overflow(in->width, element, &row) ||
 	    __builtin_mul_overflow(row, rows, &bytes) || __builtin_mul_overflow(bytes, layers, &bytes))
 		return CUDA_ERROR_INVALID_VALUE;
+	bytes = charged_array(row, rows, layers);
 	if (x->env->ops->quota_take(x->env->ops_ctx, bytes))
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	rc = create(x, in, &a);

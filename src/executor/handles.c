@@ -81,6 +81,8 @@ struct obj *obj_add_with(struct handles *h, enum obj_kind kind, uint32_t ctx, vo
 		o->parent = parent;
 		o->real = real;
 		o->bytes = bytes;
+		o->implicit = 0;
+		o->local = 0;
 		o->data = data;
 		atomic_store_explicit(&o->handle, o->generation << INDEX_BITS | (index + 1),
 				      memory_order_release);

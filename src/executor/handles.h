@@ -28,6 +28,8 @@ struct obj {
 	uint64_t bytes;	    /* quota it holds; image: its size */
 	void *data;	    /* kind's own, freed by obj_release() with free() */
 	struct obj *chain;  /* of the claimer's */
+	_Atomic uint64_t implicit; /* context: quota held by implicit.c */
+	uint32_t local;	    /* context: bytes of local memory per thread paid for */
 };
 
 struct obj_table {

@@ -443,6 +443,35 @@ static void quota_is_what_mem_info_says(void **state)
 	assert_int_equal(f, f2);
 }
 
+/* What a call does not name by its size is taken from the quota too, and comes back. */
+static void quota_counts_what_is_not_asked_for(void **state)
+{
+	CUDA_ARRAY_DESCRIPTOR one = { 1, 1, CU_AD_FORMAT_UNSIGNED_INT8, 1 };
+	size_t f, t, f2;
+	CUdeviceptr d[4];
+	CUarray a;
+
+	OK(cuMemGetInfo_v2(&f, &t));
+	for (int i = 0; i < 4; i++)
+		OK(cuMemAlloc_v2(&d[i], 1));
+	OK(cuArrayCreate_v2(&a, &one));
+	OK(cuMemGetInfo_v2(&f2, &t));
+	assert_int_equal(f - f2, 5 * 256);
+	OK(cuArrayDestroy(a));
+	for (int i = 0; i < 4; i++)
+		OK(cuMemFree_v2(d[i]));
+	assert_int_equal(cuCtxSetLimit(CU_LIMIT_MALLOC_HEAP_SIZE, 2 * HARNESS_QUOTA), CUDA_ERROR_OUT_OF_MEMORY);
+	assert_int_equal(cuCtxSetLimit(CU_LIMIT_STACK_SIZE, SIZE_MAX), CUDA_ERROR_OUT_OF_MEMORY);
+	for (int i = 0; i < 100; i++) {
+		OK(cuCtxSetLimit(CU_LIMIT_MALLOC_HEAP_SIZE, HARNESS_QUOTA / 2));
+		OK(cuMemGetInfo_v2(&f2, &t));
+		assert_int_equal(f - f2, HARNESS_QUOTA / 2 - 1024);
+		OK(cuCtxSetLimit(CU_LIMIT_MALLOC_HEAP_SIZE, 1024));
+	}
+	OK(cuMemGetInfo_v2(&f2, &t));
+	assert_int_equal(f, f2);
+}
+
 static void arrays_and_textures(void **state)
 {
 	CUDA_ARRAY_DESCRIPTOR d = { 64, 16, CU_AD_FORMAT_UNSIGNED_INT8, 4 }, back;
@@ -542,6 +571,7 @@ int main(void)
 		cmocka_unit_test(many_threads),
 		cmocka_unit_test(long_queue_keeps_order),
 		cmocka_unit_test(quota_is_what_mem_info_says),
+		cmocka_unit_test(quota_counts_what_is_not_asked_for),
 		cmocka_unit_test(arrays_and_textures),
 		cmocka_unit_test(libraries),
 		cmocka_unit_test(a_forked_child_is_not_initialized),

@@ -204,13 +204,16 @@ CUresult cuCtxSynchronize(void)
 {
 	return wait_until(legacy.busy_until);
 }
+static size_t limit_of[16] = { 1024, 1024, 1024 };
 CUresult cuCtxSetLimit(CUlimit l, size_t v)
 {
+	if (l < 16)
+		limit_of[l] = v;
 	return CUDA_SUCCESS;
 }
 CUresult cuCtxGetLimit(size_t *v, CUlimit l)
 {
-	*v = 1024;
+	*v = l < 16 ? limit_of[l] : 0;
 	return CUDA_SUCCESS;
 }
 CUresult cuCtxGetApiVersion(CUcontext c, unsigned int *v)
