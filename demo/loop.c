@@ -100,13 +100,11 @@ static void start(struct work *w, unsigned rounds)
 /* The n-fold step x -> a x + c is itself such a step. */
 static uint32_t expected(uint64_t n)
 {
-	uint32_t a = 1664525, c = 1013904223, ra = 1, rc = 0;
+	uint32_t a = 1664525, c = 1013904223, rc = 0;
 
 	for (; n; n >>= 1) {
-		if (n & 1) {
+		if (n & 1)
 			rc = a * rc + c;
-			ra *= a;
-		}
 		c = a * c + c;
 		a *= a;
 	}

@@ -178,12 +178,12 @@ static void test_local_arrays(void **state)
 	struct { int *out; } p = { out };
 	launch_ok(m, "local_array", (struct shape){ 1, 64 }, &p);
 	for (int i = 0; i < 64; i++) {
-		int a[16], s = 0;
+		unsigned a[16], s = 0;
 		for (int k = 0; k < 16; k++)
 			a[(k * 5 + i) & 15] = k * i;
 		for (int k = 0; k < 16; k++)
 			s = s * 3 + a[k];
-		assert_int_equal(out[i], s);
+		assert_int_equal((unsigned)out[i], s);
 	}
 	dev_free(out);
 }

@@ -343,10 +343,11 @@ static void vgpu_remove(struct pci_dev *pdev)
 	cdev_device_del(&vd->cdev, &vd->dev);
 	down_write(&vd->guard);
 	reset_wishes(vd);
+	/* Faults wait for guard: whoever sees the hang-up finds nothing mapped any more. */
+	unmap_mapping_range(vd->inode->i_mapping, 0, 0, 1);
 	WRITE_ONCE(vd->gone, true);
 	up_write(&vd->guard);
 	vgpu_hangup(vd);
-	unmap_mapping_range(vd->inode->i_mapping, 0, 0, 1);
 	wait_pages_idle(vd);
 	free_interrupts(vd);
 	memunmap_pages(&vd->pgmap);

@@ -153,7 +153,7 @@ GLOBAL void cases(int *out)
 
 GLOBAL void local_array(int *out)
 {
-	int t = TID, a[16], s = 0;
+	unsigned t = TID, a[16], s = 0;
 	for (int k = 0; k < 16; k++)
 		a[(k * 5 + t) & 15] = k * t;
 	for (int k = 0; k < 16; k++)
