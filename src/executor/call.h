@@ -22,7 +22,8 @@
 #include "wire/ranges.h"
 #include "wire/ring.h"
 
-#define EXEC_WINDOW 16u	      /* units in flight at most: enough to keep a device busy with short ones */
+#define EXEC_WINDOW 64u	      /* units in flight at most: covers two wake-ups with kernels of 1 us */
+#define EXEC_WINDOW_START 16u /* until it is known how long they take */
 #define EXEC_WINDOW_MIN 2u    /* one runs, one is next */
 #define EXEC_AHEAD_NS 1000000u /* work in flight is a delay when handing over: half a quantum of it */
 #define EXEC_MARKS 64u
@@ -143,6 +144,7 @@ struct exec {
 	struct exec_helpers helpers;
 	struct exec_gate gate;
 	struct vgpu_spin spin;
+	uint32_t sleeps; /* counted in VGPU_SLEEP_NEXT */
 	uint8_t payload[VGPU_BLOCK_SIZE + 256]; /* decoder's copy */
 };
 

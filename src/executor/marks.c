@@ -121,15 +121,12 @@ void marks_close(struct exec *x)
 bool marks_room(struct exec *x)
 {
 	struct exec_marks *m = &x->marks;
-	bool room;
 
 	if (m->open.kernels >= atomic_load(&x->window) / 2 || m->open.units >= EXEC_WINDOW / 2 || m->ntouched >= EXEC_MARK_STREAMS ||
 	    m->open.calls >= EXEC_MARK_CALLS)
 		marks_close(x);
-	pthread_mutex_lock(&m->lock);
-	room = m->head - m->tail < EXEC_MARKS - 1;
-	pthread_mutex_unlock(&m->lock);
-	return room;
+	/* Only the decoder adds; an old tail makes it wait, never overfill. */
+	return m->head - __atomic_load_n(&m->tail, __ATOMIC_ACQUIRE) < EXEC_MARKS - 1;
 }
 
 /* Under the lock. Long kernels leave few in flight: what is in flight when the lease is due delays the
@@ -165,7 +162,7 @@ static void pop(struct exec *x, int rc)
 	vgpu_store64(&x->host->work_done, k->index);
 	for (uint32_t i = 0; i < k->calls; i++)
 		exec_post(x, k->tag[i], rc ? rc : (int)atomic_load(&x->sticky), NULL);
-	m->tail++;
+	__atomic_store_n(&m->tail, m->tail + 1, __ATOMIC_RELEASE);
 }
 
 void marks_poll(struct exec *x)
@@ -277,7 +274,7 @@ int marks_start(struct exec *x)
 
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_cond_init(&m->go, NULL);
-	atomic_store(&x->window, EXEC_WINDOW);
+	atomic_store(&x->window, EXEC_WINDOW_START);
 	m->started = !pthread_create(&m->thread, NULL, reaper, x);
 	return m->started ? 0 : -1;
 }

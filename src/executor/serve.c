@@ -426,7 +426,8 @@ static void drain_fd(int fd)
 		return; /* nothing there */
 }
 
-static void sleep_until_called(struct exec *x, bool was_blocked)
+/* True when somebody called, false when only time passed. */
+static bool sleep_until_called(struct exec *x, bool was_blocked)
 {
 	struct pollfd p[3] = { { .fd = x->env->bell_fd, .events = POLLIN },
 			       { .fd = x->wake_fd, .events = POLLIN },
@@ -435,7 +436,8 @@ static void sleep_until_called(struct exec *x, bool was_blocked)
 
 	atomic_store(&x->nudge, was_blocked);
 	atomic_store(&x->asleep, true);
-	vgpu_store32(&x->host->sleeping, 1);
+	x->sleeps += VGPU_SLEEP_NEXT;
+	vgpu_store32(&x->host->sleeping, x->sleeps + (was_blocked ? VGPU_SLEEP_CONTROL : VGPU_SLEEP_ANY));
 	vgpu_fence();
 	again = was_blocked ? vgpu_load64(&x->guest->ctl_head) != x->ctl_tail ||
 			      (atomic_load(&x->gate.state) == GATE_HELD && atomic_load(&x->in_flight) < atomic_load(&x->window))
@@ -450,11 +452,12 @@ static void sleep_until_called(struct exec *x, bool was_blocked)
 		drain_fd(x->env->bell_fd);
 	if (p[1].revents)
 		drain_fd(x->wake_fd);
+	return p[0].revents || p[1].revents;
 }
 
 static void idle(struct exec *x)
 {
-	uint64_t until = vgpu_now_ns() + x->spin.budget_ns, done = atomic_load(&x->marks.done);
+	uint64_t since = vgpu_now_ns(), until = since + x->spin.budget_ns, done = atomic_load(&x->marks.done);
 	bool was_blocked = blocked(x), enough = false;
 
 	marks_close(x);
@@ -473,7 +476,8 @@ static void idle(struct exec *x)
 	gate_step(x);
 	if (!was_blocked)
 		gate_idle(x);
-	sleep_until_called(x, was_blocked);
+	if (sleep_until_called(x, was_blocked))
+		vgpu_spin_waited(&x->spin, vgpu_now_ns() - since);
 }
 
 static int serve_loop(struct exec *x)

@@ -81,10 +81,16 @@ int client_late_error(struct vgpu_client *cl)
 
 /* ---- waking and waiting ---- */
 
-static void ring_bell(struct vgpu_client *cl)
+/* Once per sleep of the executor; it looks again by itself after VGPU_RECHECK_MS. */
+static void ring_bell(struct vgpu_client *cl, bool control)
 {
-	if (vgpu_peer_sleeps(&cl->host->sleeping))
-		cl->port->ops->bell(cl->port);
+	uint32_t s = vgpu_peer_sleeps(&cl->host->sleeping);
+
+	if (!s || (!control && (s & VGPU_SLEEP_KINDS) == VGPU_SLEEP_CONTROL) ||
+	    s == atomic_load_explicit(&cl->rung, memory_order_relaxed))
+		return;
+	atomic_store_explicit(&cl->rung, s, memory_order_relaxed);
+	cl->port->ops->bell(cl->port);
 }
 
 /* For room in a ring, which the executor makes without saying so. Returns death. */
@@ -97,7 +103,7 @@ static int wait_for_room(struct vgpu_client *cl, unsigned *round)
 			vgpu_pause();
 		return 0;
 	}
-	ring_bell(cl);
+	ring_bell(cl, true);
 	nanosleep(&t, NULL);
 	return client_death(cl, *round % 64 == 0);
 }
@@ -132,9 +138,9 @@ static bool slot_done(struct vgpu_slot *s)
 	return atomic_load_explicit(&s->state, memory_order_acquire) == SLOT_DONE;
 }
 
-static bool spin_for(struct vgpu_client *cl, struct vgpu_slot *s)
+static bool spin_for(struct vgpu_client *cl, struct vgpu_slot *s, uint64_t since)
 {
-	uint64_t until = vgpu_now_ns() + cl->spin.budget_ns;
+	uint64_t until = since + cl->spin.budget_ns;
 
 	do {
 		for (int i = 0; i < 4 && !slot_done(s); i++)
@@ -185,11 +191,14 @@ static void sleep_for(struct vgpu_client *cl, struct vgpu_slot *s)
 
 int slot_wait(struct vgpu_client *cl, struct vgpu_slot *s, struct vgpu_completion *out)
 {
-	bool quick = spin_for(cl, s);
+	uint64_t since = vgpu_now_ns();
+	bool quick = spin_for(cl, s, since);
 
 	vgpu_spin_learn(&cl->spin, quick);
-	if (!quick)
+	if (!quick) {
 		sleep_for(cl, s);
+		vgpu_spin_waited(&cl->spin, vgpu_now_ns() - since);
+	}
 	if (!slot_done(s))
 		return client_death(cl, true);
 	if (out)
@@ -334,7 +343,7 @@ int client_call(struct vgpu_client *cl, const struct vgpu_request *rq)
 	}
 	publish_control(cl, rq, s, block);
 	pthread_mutex_unlock(&cl->ctl_lock);
-	ring_bell(cl);
+	ring_bell(cl, true);
 	rc = slot_wait(cl, s, &c);
 	if (slot_done(s))
 		rc = finish(cl, rq, block, &c);
@@ -421,7 +430,7 @@ uint64_t work_commit(struct vgpu_client *cl, struct vgpu_entry *e)
 	index = ++cl->work_head;
 	vgpu_store64(&cl->guest->work_head, index);
 	pthread_mutex_unlock(&cl->work_lock);
-	ring_bell(cl);
+	ring_bell(cl, false);
 	return index;
 }
 

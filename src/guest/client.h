@@ -40,6 +40,7 @@ struct vgpu_client {
 	struct vgpu_ch_guest *guest;
 	_Atomic int dead; /* CUresult, 0 = alive */
 	struct vgpu_spin spin;
+	_Atomic uint32_t rung; /* host->sleeping as it was when this side last rang */
 
 	pthread_mutex_t work_lock;
 	uint64_t work_head, work_tail_seen;

@@ -155,12 +155,21 @@ _Static_assert(sizeof(struct vgpu_wish) <= VGPU_WISH_SIZE, "wish page fits");
 
 #define VGPU_LINE __attribute__((aligned(64)))
 
+/* Low bits of vgpu_ch_host.sleeping; above them a count, so that a guest rings once per sleep and not
+ * once per entry until its bell is heard. */
+enum vgpu_sleep {
+	VGPU_SLEEP_ANY = 1,	/* ring after publishing anything */
+	VGPU_SLEEP_CONTROL = 2, /* work waits for the device or the lease: ring for a control entry only */
+	VGPU_SLEEP_KINDS = 3,
+	VGPU_SLEEP_NEXT = 4,
+};
+
 struct vgpu_ch_host { /* written by the executor */
 	VGPU_LINE vg_u64 work_tail; /* work entries taken */
 	VGPU_LINE vg_u64 work_done; /* work index up to which everything has completed on the device */
 	VGPU_LINE vg_u64 ctl_tail;
 	VGPU_LINE vg_u64 cpl_head;
-	VGPU_LINE vg_u32 sleeping;     /* 1: ring the doorbell after publishing */
+	VGPU_LINE vg_u32 sleeping;     /* 0, or enum vgpu_sleep + the number of the sleep: one bell wakes each */
 	VGPU_LINE vg_u32 sticky_error; /* CUresult that every later call on this process returns; 0 = none */
 	VGPU_LINE vg_u64 late_errors;  /* refusals of asynchronous calls, counted */
 	VGPU_LINE vg_u64 calls;	       /* entries executed since RUN; proof that a call was answered here */

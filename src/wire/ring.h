@@ -19,6 +19,8 @@
 #define VGPU_SPIN_MAX_NS 40000u /* about what two eventfd hops cost on a busy machine */
 #define VGPU_SPIN_MIN_NS 1000u
 #define VGPU_SPIN_PROBE 16u
+/* A wait this long, wake-ups of both sides included, would have been short with both awake. */
+#define VGPU_SPIN_WORTH_NS 100000u
 
 static inline uint64_t vgpu_load64(const vg_u64 *p)
 {
@@ -62,11 +64,11 @@ static inline uint64_t vgpu_now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* After publishing: must the peer be woken? */
-static inline bool vgpu_peer_sleeps(const vg_u32 *sleeping)
+/* After publishing: 0, or the peer sleeps and may have to be woken. */
+static inline uint32_t vgpu_peer_sleeps(const vg_u32 *sleeping)
 {
 	vgpu_fence();
-	return vgpu_load32(sleeping) != 0;
+	return vgpu_load32(sleeping);
 }
 
 /*
@@ -77,21 +79,35 @@ static inline bool vgpu_peer_sleeps(const vg_u32 *sleeping)
  */
 struct vgpu_spin {
 	uint32_t budget_ns, failures;
+	bool retried; /* vgpu_spin_waited() has had its one try since spinning last was enough */
 };
 
 static inline void vgpu_spin_init(struct vgpu_spin *s)
 {
 	s->budget_ns = VGPU_SPIN_MAX_NS;
 	s->failures = 0;
+	s->retried = false;
 }
 
 static inline void vgpu_spin_learn(struct vgpu_spin *s, bool enough)
 {
 	s->failures = enough ? 0 : s->failures + 1;
+	s->retried &= !enough;
 	if (enough || s->failures % VGPU_SPIN_PROBE == 0)
 		s->budget_ns = VGPU_SPIN_MAX_NS;
 	else
 		s->budget_ns = s->budget_ns / 2 > VGPU_SPIN_MIN_NS ? s->budget_ns / 2 : VGPU_SPIN_MIN_NS;
+}
+
+/* A wait that outlasted the budget took `ns` until it was answered: two sides that have both learned to
+ * sleep wait that long for each other's wake-ups only, so spin again. Once: where both share a core
+ * it fails again, and the waits are just as short. */
+static inline void vgpu_spin_waited(struct vgpu_spin *s, uint64_t ns)
+{
+	if (ns >= VGPU_SPIN_WORTH_NS || s->retried)
+		return;
+	s->budget_ns = VGPU_SPIN_MAX_NS;
+	s->retried = true;
 }
 
 static inline void *vgpu_ch(void *channel, uint32_t off)

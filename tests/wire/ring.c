@@ -131,6 +131,14 @@ static void spin_adapts_within_bounds(void **state)
 	vgpu_spin_learn(&s, false);
 	vgpu_spin_learn(&s, true);
 	assert_int_equal(s.budget_ns, VGPU_SPIN_MAX_NS);
+	vgpu_spin_learn(&s, false);
+	vgpu_spin_waited(&s, VGPU_SPIN_WORTH_NS); /* a long wait: sleeping was right */
+	assert_int_equal(s.budget_ns, VGPU_SPIN_MAX_NS / 2);
+	vgpu_spin_waited(&s, VGPU_SPIN_WORTH_NS - 1);
+	assert_int_equal(s.budget_ns, VGPU_SPIN_MAX_NS);
+	vgpu_spin_learn(&s, false);
+	vgpu_spin_waited(&s, VGPU_SPIN_WORTH_NS - 1); /* spinning for the whole budget did not help either */
+	assert_int_equal(s.budget_ns, VGPU_SPIN_MAX_NS / 2);
 }
 
 int main(void)
