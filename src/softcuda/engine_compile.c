@@ -559,6 +559,30 @@ static void fuse_addresses(struct build *b)
 	}
 }
 
+static const struct ptx_insn *defined_before(const struct build *b, uint32_t i, uint32_t reg)
+{
+	uint32_t first = b->flow->block[b->flow->block_of[i]].first;
+	for (uint32_t j = i; b->defs[reg] == 1 && j-- > first;)
+		if (b->insn[j].o[0].kind == PTX_O_REG && b->insn[j].o[0].reg == reg && b->insn[j].pred < 0)
+			return &b->insn[j];
+	return NULL;
+}
+
+/* Branches on the negation of a predicate branch on the predicate itself, the other way. */
+static void fold_negations(struct build *b)
+{
+	for (uint32_t i = 0; i < b->f->ninsns; i++) {
+		struct ptx_insn *in = &b->insn[i];
+		if (in->op != PTX_OP_BRA || in->pred < 0)
+			continue;
+		const struct ptx_insn *d = defined_before(b, i, (uint32_t)in->pred);
+		if (!d || d->op != PTX_OP_NOT || d->o[1].kind != PTX_O_REG || d->o[1].neg || b->defs[d->o[1].reg] != 1)
+			continue;
+		in->pred = (int32_t)d->o[1].reg;
+		in->pred_neg = !in->pred_neg;
+	}
+}
+
 static void find_early(struct build *b)
 {
 	for (uint32_t i = 0; i < b->flow->norder; i++) {
@@ -720,6 +744,7 @@ static void analyse(struct build *b)
 		memcpy(b->insn, f->insns, sizeof(*b->insn) * f->ninsns);
 	count_defs(b);
 	fuse_addresses(b);
+	fold_negations(b);
 	if (!flow_liveness(b->flow, b->insn, f->nregs, droppable, &b->live, b->drop, b->unused))
 		b_fail(b, SC_OUT_OF_MEMORY, "out of memory");
 	find_early(b);

@@ -27,10 +27,17 @@
 
 #define REG(T, k) ((T *)__builtin_assume_aligned(w->r + in->o[k], 64))
 #define PRED(k) (*(uint32_t *)(w->r + in->o[k]))
-#define LM(T) ((const SC_CAT(lmt_, T) *)(sizeof(T) == 2 ? (const void *)w->lm16 : sizeof(T) == 4 ? (const void *)w->lm32 : (const void *)w->lm64))
+#define LM(T) ((const SC_CAT(lmt_, T) *)(sizeof(T) == 2 ? sc_lm16(w) : sizeof(T) == 4 ? (const void *)w->lm32 : (const void *)w->lm64))
 typedef uint16_t lmt_uint16_t, lmt_int16_t;
 typedef uint32_t lmt_uint32_t, lmt_int32_t, lmt_float;
 typedef uint64_t lmt_uint64_t, lmt_int64_t, lmt_double;
+
+/* 16-bit operations are rare: their masks are made when needed. */
+static inline const void *sc_lm16(struct warp *w)
+{
+	LANES(i) w->lm16[i] = (uint16_t)w->lm32[i];
+	return w->lm16;
+}
 
 #define HANDLER(name) static const struct insn *name(struct warp *w, const struct insn *in)
 

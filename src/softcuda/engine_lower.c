@@ -516,8 +516,14 @@ static void put_bits(struct build *b, const struct ptx_insn *in)
 	case PTX_OP_BFE: put_mixed(b, (wide ? OP_BFES64 : OP_BFES32) + !sign, in, size, 1, 2); break;
 	case PTX_OP_BFI: put_mixed(b, wide ? OP_BFI64 : OP_BFI32, in, size, 2, 2); break;
 	case PTX_OP_BFIND: put(b, (wide ? OP_BFINDS64 : OP_BFINDS32) + !sign, in, 4, size, 1, 1); break;
-	case PTX_OP_SHL: put_mixed(b, b_by_width(OP_SHL16, size), in, size, 1, 1); break;
-	case PTX_OP_SHR: put_mixed(b, b_by_type(OP_SHRS16, in->type), in, size, 1, 1); break;
+	case PTX_OP_SHL: case PTX_OP_SHR: {
+		uint32_t op = in->op == PTX_OP_SHL ? b_by_width(OP_SHL16, size) : b_by_type(OP_SHRS16, in->type);
+		bool fixed = in->o[2].kind == PTX_O_IMM && (uint64_t)in->o[2].imm < 8 * size;
+		put_mixed(b, op, in, size, 1, 1);
+		b->out->v[b->out->n - 1].n = fixed;
+		b->out->v[b->out->n - 1].imm = fixed ? in->o[2].imm : 0;
+		break;
+	}
 	case PTX_OP_SHF: put(b, OP_SHF, in, 4, 4, 1, 3); break;
 	case PTX_OP_LOP3: put(b, OP_LOP3, in, 4, 4, 1, 3); break;
 	case PTX_OP_PRMT: put(b, OP_PRMT, in, 4, 4, 1, 3); break;

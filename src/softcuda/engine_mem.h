@@ -83,9 +83,32 @@ static inline bool sc_lane_address(struct warp *w, const struct insn *in, uint32
 	return false;
 }
 
+/* Some lanes of a warp through pointers: whether all are in the range this instruction used last,
+ * aligned. What inactive lanes hold does not count. */
+static inline bool sc_active_in_range(struct warp *w, const struct insn *in, uint64_t size, uint64_t *ea)
+{
+	const uint64_t *a = REG(const uint64_t, 1);
+	const struct sc_range *r = &w->k->range[in->o[5]];
+	const uint64_t offset = (uint64_t)in->imm, base = r->base, limit = r->size - size;
+	uint64_t bad = 0, low = 0;
+	if (r->size < size)
+		return false;
+	LANES(i)
+	{
+		uint64_t m = w->lm64[i], v = a[i] + offset, d = v - base;
+		ea[i] = v;
+		bad |= (d | (limit - d)) & m;
+		low |= v & m;
+	}
+	return (int64_t)bad >= 0 && (low & (size - 1)) == 0;
+}
+
 static inline bool sc_lane_addresses(struct warp *w, const struct insn *in, uint32_t size,
 				     bool write, uint64_t *ea)
 {
+	if (w->partial && sc_mode(in) == MODE_REG64 && sc_space(in) <= PTX_SPACE_CONST &&
+	    sc_active_in_range(w, in, size, ea))
+		return true;
 	ACTIVE(w, i)
 	{
 		if (!sc_lane_address(w, in, size, write, i, &ea[i]))

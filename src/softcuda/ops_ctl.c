@@ -360,7 +360,6 @@ static const uint32_t bit[SC_LANES] __attribute__((aligned(64))) = {
 static void expand_mask(struct warp *w, uint32_t mask)
 {
 	LANES(i) w->lm32[i] = mask & bit[i] ? UINT32_MAX : 0;
-	LANES(i) w->lm16[i] = (uint16_t)w->lm32[i];
 	LANES(i) w->lm64[i] = (uint64_t)(int64_t)(int32_t)w->lm32[i];
 }
 

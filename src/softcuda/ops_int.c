@@ -25,12 +25,19 @@
 WIDTHS(BASIC)
 
 /* Shift amounts are 32-bit and clamp at the width. */
-OP2(SHL32, uint32_t, uint32_t, uint32_t, b > 31 ? 0 : a << (b & 31))
-OP2(SHRU32, uint32_t, uint32_t, uint32_t, b > 31 ? 0 : a >> (b & 31))
-OP2(SHRS32, int32_t, int32_t, uint32_t, a >> (b > 31 ? 31 : b))
-OP2(SHL64, uint64_t, uint64_t, uint32_t, ({ uint64_t s = b; s > 63 ? 0 : a << (s & 63); }))
-OP2(SHRU64, uint64_t, uint64_t, uint32_t, ({ uint64_t s = b; s > 63 ? 0 : a >> (s & 63); }))
-OP2(SHRS64, int64_t, int64_t, uint32_t, ({ uint64_t s = b; a >> (s > 63 ? 63 : s); }))
+/* An amount written in the instruction is in imm and less than the width (n set): the loop then has one
+ * count for all lanes. */
+#define SHIFT(NAME, T, U, BITS, CLAMPED, EXPR)                                                     \
+	OP2(NAME##_any, T, T, uint32_t, ({ U s = b; CLAMPED; }))                                   \
+	LANE_OP(NAME##_imm, T, const T *pa = REG(T, 1); const U s = (U)in->imm & (BITS - 1), ({ T a = pa[i]; EXPR; })) \
+	HANDLER(NAME##_f) { return in->n ? NAME##_imm_f(w, in) : NAME##_any_f(w, in); }            \
+	HANDLER(NAME##_p) { return in->n ? NAME##_imm_p(w, in) : NAME##_any_p(w, in); }
+SHIFT(SHL32, uint32_t, uint32_t, 32, s > 31 ? 0 : a << (s & 31), a << s)
+SHIFT(SHRU32, uint32_t, uint32_t, 32, s > 31 ? 0 : a >> (s & 31), a >> s)
+SHIFT(SHRS32, int32_t, uint32_t, 32, a >> (s > 31 ? 31 : s), a >> s)
+SHIFT(SHL64, uint64_t, uint64_t, 64, s > 63 ? 0 : a << (s & 63), a << s)
+SHIFT(SHRU64, uint64_t, uint64_t, 64, s > 63 ? 0 : a >> (s & 63), a >> s)
+SHIFT(SHRS64, int64_t, uint64_t, 64, a >> (s > 63 ? 63 : s), a >> s)
 OP2(SHL16, uint16_t, uint16_t, uint32_t, b > 15 ? 0 : (uint32_t)a << (b & 15))
 OP2(SHRU16, uint16_t, uint16_t, uint32_t, b > 15 ? 0 : (uint32_t)a >> (b & 15))
 OP2(SHRS16, int16_t, int16_t, uint32_t, (int32_t)a >> (b > 15 ? 15 : b))
