@@ -65,6 +65,15 @@ struct text {
 	size_t n;
 };
 
+/* A width or precision beyond 999 would have the host spend time and memory on padding. */
+static bool long_number(const char *spec, size_t len)
+{
+	size_t digits = 0;
+	for (size_t i = 0; i < len && digits <= 3; i++)
+		digits = spec[i] >= '0' && spec[i] <= '9' ? digits + 1 : 0;
+	return digits > 3;
+}
+
 static void append(struct text *t, const char *s, size_t n)
 {
 	size_t room = sizeof(t->v) - t->n;
@@ -121,7 +130,7 @@ static bool convert(struct warp *w, struct text *t, const char *spec, size_t len
 	return true;
 }
 
-/* '*' widths are not followed: such a conversion is printed as it stands. */
+/* '*' widths and numbers of four digits are not followed: such a conversion is printed as it stands. */
 static bool format(struct warp *w, struct text *t, const char *s, uint64_t args, int lane)
 {
 	while (*s) {
@@ -136,7 +145,7 @@ static bool format(struct warp *w, struct text *t, const char *s, uint64_t args,
 		len++;
 		if (s[len - 1] == '%')
 			append(t, "%", 1);
-		else if (len > MAX_SPEC || s[len - 1] == '*' || s[len - 1] == 'n')
+		else if (len > MAX_SPEC || long_number(s, len) || s[len - 1] == '*' || s[len - 1] == 'n')
 			append(t, s, len);
 		else if (!convert(w, t, s, len, &args, lane))
 			return false;
