@@ -745,7 +745,7 @@ static void analyse(struct build *b)
 	count_defs(b);
 	fuse_addresses(b);
 	fold_negations(b);
-	if (!flow_liveness(b->flow, b->insn, f->nregs, droppable, &b->live, b->drop, b->unused))
+	if (!flow_liveness(b->flow, b->insn, f->nregs, b->slot, droppable, &b->live, b->drop, b->unused))
 		b_fail(b, SC_OUT_OF_MEMORY, "out of memory");
 	find_early(b);
 	if (b->live.known)

@@ -44,9 +44,10 @@ struct flow *flow_new(const struct ptx_insn *in, uint32_t n);
 void flow_free(struct flow *f);
 
 /* Fills l; drop[i] is set for instructions without effect, unused[i] for atomics whose result
- * nobody reads. pure says which may be dropped. false when out of memory. */
-bool flow_liveness(const struct flow *f, const struct ptx_insn *in, uint32_t nregs, bool (*pure)(const struct ptx_insn *),
-		   struct flow_live *l, uint8_t *drop, uint8_t *unused);
+ * nobody reads. pure says which may be dropped. A register that has a place already (not UINT32_MAX)
+ * is a parameter or result: callers read it. false when out of memory. */
+bool flow_liveness(const struct flow *f, const struct ptx_insn *in, uint32_t nregs, const uint32_t *place,
+		   bool (*pure)(const struct ptx_insn *), struct flow_live *l, uint8_t *drop, uint8_t *unused);
 
 bool ptx_writes_pair(enum ptx_op op);
 #endif

@@ -15,6 +15,7 @@ enum {
 struct sets {
 	const struct flow *f;
 	const struct ptx_insn *in;
+	const uint32_t *place;
 	size_t words;
 	uint64_t *use, *def, *live_in, *live_out;
 };
@@ -133,17 +134,18 @@ static bool solve(struct sets *s)
 
 struct any {
 	const uint64_t *live;
+	const uint32_t *place;
 	bool yes;
 };
 static void is_live(void *ctx, uint32_t reg)
 {
 	struct any *a = ctx;
-	a->yes |= a->live[reg / 64] >> (reg % 64) & 1;
+	a->yes |= (a->live[reg / 64] >> (reg % 64) & 1) || a->place[reg] != UINT32_MAX;
 }
 
-static bool wanted(const struct ptx_insn *in, const uint64_t *live)
+static bool wanted(const struct ptx_insn *in, const uint64_t *live, const uint32_t *place)
 {
-	struct any a = { live, false };
+	struct any a = { live, place, false };
 	each_result(in, is_live, &a);
 	return a.yes;
 }
@@ -156,7 +158,7 @@ static void find_useless(const struct sets *s, bool (*pure)(const struct ptx_ins
 		const struct flow_block *b = &s->f->block[k];
 		memcpy(live, s->live_out + k * s->words, s->words * 8);
 		for (uint32_t j = b->end; j-- > b->first;) {
-			bool used = wanted(&s->in[j], live);
+			bool used = wanted(&s->in[j], live, s->place);
 			drop[j] = !used && pure(&s->in[j]);
 			unused[j] = !used && s->in[j].op == PTX_OP_ATOM;
 			if (!drop[j])
@@ -202,10 +204,10 @@ static void measure(const struct sets *s, struct flow_live *l, const uint8_t *dr
 	}
 }
 
-bool flow_liveness(const struct flow *f, const struct ptx_insn *in, uint32_t nregs, bool (*pure)(const struct ptx_insn *),
-		   struct flow_live *l, uint8_t *drop, uint8_t *unused)
+bool flow_liveness(const struct flow *f, const struct ptx_insn *in, uint32_t nregs, const uint32_t *place,
+		   bool (*pure)(const struct ptx_insn *), struct flow_live *l, uint8_t *drop, uint8_t *unused)
 {
-	struct sets s = { .f = f, .in = in, .words = nregs / 64 + 1 };
+	struct sets s = { .f = f, .in = in, .place = place, .words = nregs / 64 + 1 };
 	size_t total = s.words * f->n;
 	l->known = false;
 	l->from = calloc((size_t)nregs + 1, 4);
