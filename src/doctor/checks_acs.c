@@ -130,10 +130,7 @@ static void not_shared(struct audit *a)
 	const struct domains *ds = &h->dom;
 	bool hit = false;
 
-	for (int i = 0; i < 2; i++)
-		aud_note(a, ds->source[i], ds->source[i]->err && ds->source[i]->err != ENOENT ? strerror(ds->source[i]->err) : NULL);
-	for (size_t i = 0; i < ds->nunreadable; i++)
-		aud_note(a, ds->unreadable[i], "no domain could be read from it");
+	note_domains(a);
 	for (size_t i = 0; i < ds->n; i++)
 		for (size_t k = i + 1; k < ds->n && !hit; k++) {
 			if (!strcmp(ds->d[i].name, ds->d[k].name))

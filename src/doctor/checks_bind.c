@@ -359,8 +359,7 @@ static void double_claim(struct audit *a)
 	const struct host *h = a->host;
 	const struct domains *ds = &h->dom;
 
-	for (size_t i = 0; i < ds->nunreadable; i++)
-		aud_note(a, ds->unreadable[i], "no domain could be read from it");
+	note_domains(a);
 	for (size_t i = 0; i < h->procs.n; i++)
 		for (size_t k = i + 1; k < h->procs.n; k++)
 			for (unsigned x = 0; x < h->procs.p[i].nvfio; x++)
@@ -459,6 +458,7 @@ static void skew(struct audit *a)
 	if (!driver_version(a, v))
 		return;
 	hit = log_hit(a, "api-mismatch", NULL);
+	note_nvml(a);
 	for (size_t i = 0; i < 4; i++) {
 		const struct ev_item *list = ev_get(a->ev, EV_LIST, dirs[i]);
 
@@ -707,8 +707,7 @@ static void code43(struct audit *a)
 {
 	const struct domains *ds = &a->host->dom;
 
-	for (size_t i = 0; i < ds->nunreadable; i++)
-		aud_note(a, ds->unreadable[i], "no domain could be read from it");
+	note_domains(a);
 	for (size_t i = 0; i < ds->n; i++)
 		if (ds->d[i].nhostdev && (ds->d[i].kvm_hidden || ds->d[i].hv_vendor)) {
 			aud_note(a, ds->d[i].src, NULL);

@@ -74,8 +74,7 @@ static void libvirt_open(struct audit *a)
 	const struct domains *ds = &a->host->dom;
 	int l = listens(a, 16509);
 
-	for (size_t i = 0; i < ds->nunreadable; i++)
-		aud_note(a, ds->unreadable[i], "no domain could be read from it");
+	note_domains(a);
 	for (size_t i = 0; i < ds->n; i++) {
 		if (!ds->d[i].secret_listen && !ds->d[i].monitor_tcp)
 			continue;
@@ -276,9 +275,9 @@ static void persistence(struct audit *a)
 		emit(a, loaded ? ST_UNKNOWN : ST_NA, "host", "the NVIDIA driver is not loaded");
 		return;
 	}
+	note_nvml(a);
 	for (size_t i = 0; i < n->n; i++)
 		if (n->gpu[i].persistence == 1) {
-			aud_note(a, n->src, NULL);
 			emit(a, ST_PASS, "host", "persistence mode is on");
 			return;
 		}

@@ -13,8 +13,8 @@ static int mig_on(struct audit *a)
 	const struct nvml *n = &a->host->nvml;
 	const struct ev_item *caps = ev_get(a->ev, EV_LIST, "/proc/driver/nvidia/capabilities");
 
+	note_nvml(a);
 	if (n->valid) {
-		aud_note(a, n->src, NULL);
 		for (size_t i = 0; i < n->n; i++)
 			if (n->gpu[i].mig == 1)
 				return 1;
@@ -167,7 +167,9 @@ static void mig_p2p(struct audit *a)
 {
 	int on = mig_on(a);
 
-	if (on > 0 && a->host->ngpu > 1)
+	if (!aud_anchor(a, "/sys/bus/pci/devices"))
+		emit(a, ST_UNKNOWN, "host", "devices not visible");
+	else if (on > 0 && a->host->ngpu > 1)
 		emit(a, ST_BAD, "host", "MIG instances have no peer-to-peer: jobs over several GPUs copy through the host (links stay up on H100 and later)");
 	else
 		emit(a, on < 0 ? ST_UNKNOWN : ST_NA, "host", "no MIG on several GPUs");
@@ -305,7 +307,7 @@ static int fm_running(struct audit *a)
 		return -1;
 	for (size_t i = 0; i < p->n; i++)
 		if (!strncmp(p->p[i].comm, "nv-fabricmanage", 15)) {
-			aud_quote(a, p->p[i].status, p->p[i].comm);
+			aud_quote(a, p->p[i].comm_item, p->p[i].comm);
 			return 1;
 		}
 	return 0;
@@ -319,8 +321,7 @@ static void fabric_ready(struct audit *a)
 	if (!need_switch(a))
 		return;
 	run = fm_running(a);
-	if (n->valid)
-		aud_note(a, n->src, NULL);
+	note_nvml(a);
 	for (size_t i = 0; i < n->n; i++)
 		if (n->gpu[i].fabric_state > 0 && (n->gpu[i].fabric_state != 3 || n->gpu[i].fabric_status > 0)) {
 			emit(a, ST_BAD, n->gpu[i].bdf, "fabric state %d, status %d: CUDA fails with 802", n->gpu[i].fabric_state, n->gpu[i].fabric_status);
@@ -346,16 +347,6 @@ static void fabric_mode(struct audit *a)
 		emit(a, ST_PASS, "host", "FABRIC_MODE=%s", mode);
 	else
 		emit(a, ST_BAD, "host", "FABRIC_MODE=%s; mode %s needs %s", mode, mode_name[a->mode], fit[a->mode]);
-}
-
-static void note_domains(struct audit *a)
-{
-	const struct domains *ds = &a->host->dom;
-
-	for (int i = 0; i < 2; i++)
-		aud_note(a, ds->source[i], ds->source[i]->err && ds->source[i]->err != ENOENT ? strerror(ds->source[i]->err) : NULL);
-	for (size_t i = 0; i < ds->nunreadable; i++)
-		aud_note(a, ds->unreadable[i], "no domain could be read from it");
 }
 
 /* Runs judge for every domain with GPUs on an NVSwitch host. mode: FABRIC_MODE's digit, 0 unknown. */

@@ -7,16 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void note_domains(struct audit *a)
-{
-	const struct domains *ds = &a->host->dom;
-
-	for (int i = 0; i < 2; i++)
-		aud_note(a, ds->source[i], ds->source[i]->err && ds->source[i]->err != ENOENT ? strerror(ds->source[i]->err) : NULL);
-	for (size_t i = 0; i < ds->nunreadable; i++)
-		aud_note(a, ds->unreadable[i], "no domain could be read from it");
-}
-
 /* Calls judge for each domain with a GPU; not applicable without one. */
 static void each_domain(struct audit *a, void (*judge)(struct audit *, const struct domain *, const struct pci_dev *))
 {

@@ -87,10 +87,9 @@ static void bar1_one(struct audit *a, const struct pci_dev *d)
 	uint64_t memory = memory_gib(d) * GIB, largest = 0;
 	struct pci_bar bar[6];
 
-	if (g && g->memory > 0) {
-		aud_note(a, a->host->nvml.src, NULL);
+	note_nvml(a);
+	if (g && g->memory > 0)
 		memory = (uint64_t)g->memory;
-	}
 	if (!memory) {
 		emit(a, ST_NA, d->bdf, "no data-centre GPU whose memory is known here");
 		return;
@@ -236,8 +235,7 @@ static void vm_window(struct audit *a)
 	const struct domains *ds = &a->host->dom;
 	bool any = false;
 
-	for (size_t i = 0; i < ds->nunreadable; i++)
-		aud_note(a, ds->unreadable[i], "no domain could be read from it");
+	note_domains(a);
 	aud_common(a);
 	for (size_t i = 0; i < ds->n; i++) {
 		const struct domain *d = &ds->d[i];

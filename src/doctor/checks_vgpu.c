@@ -143,10 +143,7 @@ static void migration(struct audit *a)
 	bool any = false;
 	unsigned n;
 
-	for (size_t i = 0; i < h->dom.nunreadable; i++)
-		aud_note(a, h->dom.unreadable[i], "no domain could be read from it");
-	for (int i = 0; i < 2; i++)
-		aud_note(a, h->dom.source[i], h->dom.source[i]->err && h->dom.source[i]->err != ENOENT ? strerror(h->dom.source[i]->err) : NULL);
+	note_domains(a);
 	if (!h->dom.n && !aud_anchor(a, "/etc")) {
 		emit(a, ST_UNKNOWN, "host", "configuration not visible");
 		return;

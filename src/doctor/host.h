@@ -83,10 +83,14 @@ int unit_enabled(struct audit *a, const char *unit);
 /* 1: NVML answered; 0: no NVIDIA driver on the host, where NVML has nothing to say (emitted as not
  * applicable); -1: emitted as unknown. */
 int need_nvml(struct audit *a);
+/* Notes NVML's answer; a broken one as unreadable. That there is none (no library) is no defect. */
+void note_nvml(struct audit *a);
 /* The version of an installed package, from dpkg or pacman: GOT_VALUE, GOT_ABSENT, GOT_NOTHING. */
 enum got package_version(struct audit *a, const char *name, char *out, size_t size);
 /* The value of KEY=value, KEY: value or key = "value" in a configuration text; false if absent. */
 bool config_value(const char *text, const char *key, char *out, size_t size);
+/* Notes what the list of domains, and which of their devices are GPUs, rests on. */
+void note_domains(struct audit *a);
 /* True when a domain is given a GPU; its GPUs' number in *n. */
 bool domain_gpus(const struct host *h, const struct domain *d, unsigned *n);
 /* Whether the IOMMU translates: groups and IOMMUs in sysfs. 1, 0, -1; noted. */

@@ -27,6 +27,16 @@ int unit_enabled(struct audit *a, const char *unit)
 	return aud_anchor(a, "/etc/systemd/system") ? 0 : -1;
 }
 
+void note_nvml(struct audit *a)
+{
+	const struct nvml *n = &a->host->nvml;
+
+	if (!n->valid && n->src->err != ENOENT)
+		aud_note(a, n->src, n->src->err ? strerror(n->src->err) : "no answer of NVML");
+	else
+		aud_note(a, n->src, NULL);
+}
+
 int need_nvml(struct audit *a)
 {
 	const struct nvml *n = &a->host->nvml;
@@ -147,6 +157,17 @@ bool config_value(const char *text, const char *key, char *out, size_t size)
 		found = true; /* the last one wins */
 	}
 	return found;
+}
+
+void note_domains(struct audit *a)
+{
+	const struct domains *ds = &a->host->dom;
+
+	for (int i = 0; i < 2; i++)
+		aud_note(a, ds->source[i], ds->source[i]->err && ds->source[i]->err != ENOENT ? strerror(ds->source[i]->err) : NULL);
+	for (size_t i = 0; i < ds->nunreadable; i++)
+		aud_note(a, ds->unreadable[i], "no domain could be read from it");
+	aud_anchor(a, "/sys/bus/pci/devices");
 }
 
 bool domain_gpus(const struct host *h, const struct domain *d, unsigned *n)

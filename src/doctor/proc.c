@@ -86,6 +86,7 @@ void procs_collect(struct procs *ps, struct ev *ev)
 		struct proc *p = memset(&ps->p[ps->n++], 0, sizeof(*p));
 
 		p->pid = (unsigned)strtoul(n, NULL, 10);
+		p->comm_item = comm;
 		strcpy(p->comm, comm->line);
 		p->qemu = starts(p->comm, "qemu");
 		take_status(p, ev);

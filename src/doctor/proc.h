@@ -11,7 +11,7 @@
 struct proc {
 	unsigned pid;
 	char comm[32];
-	const struct ev_item *status, *limits, *fds, *label;
+	const struct ev_item *comm_item, *status, *limits, *fds, *label;
 	bool qemu;
 	int uid;               /* -1 unknown */
 	uint64_t memlock;      /* bytes; UINT64_MAX unlimited; 0 unknown */
