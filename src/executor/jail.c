@@ -10,13 +10,15 @@
 #include <seccomp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define FILES_MAX 256
-#define LOCKED_MEMORY_MAX (16ull << 30)
+/* Helpers, the driver's own, and a pool as large as the machine; a thread bomb is far beyond. */
+#define THREADS_MAX 1024
 
 /* ---- identity ---- */
 
@@ -27,6 +29,15 @@ static struct vgpu_err *become(uint32_t uid)
 	if (!setuid(0) || geteuid() != uid)
 		return err_new("uid %u could become root again", uid);
 	return NULL;
+}
+
+/* A limit on tasks counts those of the whole uid, so only a uid of its own can have one. */
+static struct vgpu_err *become_alone(uint32_t uid)
+{
+	struct rlimit threads = {THREADS_MAX, THREADS_MAX};
+	struct vgpu_err *e = become(uid);
+
+	return !e && setrlimit(RLIMIT_NPROC, &threads) ? err_sys(errno, "limit of threads") : e;
 }
 
 static struct vgpu_err *drop_capabilities(void)
@@ -126,7 +137,7 @@ struct vgpu_err *jail_enter(const struct jail *j)
 	struct vgpu_err *e = NULL;
 
 	if (geteuid() == 0 && strcmp(j->namespaces, "user"))
-		e = become(j->uid);
+		e = become_alone(j->uid);
 	else if (!strcmp(j->namespaces, "none"))
 		log_warning("NO NAMESPACES and no uid of its own for this executor: vgpud runs without root and "
 			    "user namespaces are not permitted");
@@ -156,9 +167,11 @@ struct allowed {
 static const struct allowed table[] = {
 #define S(name, why) {SCMP_SYS(name), false},
 #define N(name, why) {SCMP_SYS(name), true},
+#define F(name, why, how)
 #include "executor/syscalls.def"
 #undef S
 #undef N
+#undef F
 };
 
 /* Threads only; clone3 hides its flags behind a pointer, so libc is told to use clone. */
@@ -175,6 +188,30 @@ static int allow_threads(scmp_filter_ctx f)
 				SCMP_A0(SCMP_CMP_MASKED_EQ, need | forbid, need));
 }
 
+static int allow_arguments(scmp_filter_ctx f, const struct jail *j)
+{
+	static const int options[] = {PR_SET_NAME, PR_GET_NAME, PR_SET_VMA};
+	const uint64_t shared_anonymous = MAP_SHARED | MAP_ANONYMOUS;
+	int rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+
+	for (unsigned i = 0; !rc && i < sizeof(options) / sizeof(options[0]); i++)
+		rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
+				      SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)options[i]));
+	if (!rc && j->nvidia)
+		return seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 0);
+	/* Each combination of the two bits but both: MAP_SHARED_VALIDATE has that of MAP_SHARED. */
+	if (!rc)
+		rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+				      SCMP_A3(SCMP_CMP_MASKED_EQ, shared_anonymous, MAP_SHARED));
+	if (!rc)
+		rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+				      SCMP_A3(SCMP_CMP_MASKED_EQ, shared_anonymous, MAP_ANONYMOUS));
+	if (!rc)
+		rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+				      SCMP_A3(SCMP_CMP_MASKED_EQ, shared_anonymous, 0));
+	return rc;
+}
+
 struct vgpu_err *jail_close(const struct jail *j)
 {
 	scmp_filter_ctx f = seccomp_init(SCMP_ACT_ERRNO(EPERM));
@@ -185,6 +222,8 @@ struct vgpu_err *jail_close(const struct jail *j)
 			rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, table[i].nr, 0);
 	if (!rc)
 		rc = allow_threads(f);
+	if (!rc)
+		rc = allow_arguments(f, j);
 	/* The driver has threads by now: every one of them, or refuse. */
 	if (!rc)
 		rc = seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1);

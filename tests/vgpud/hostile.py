@@ -193,8 +193,48 @@ def test_connection_flood():
                 for s in batch:
                     s.close()
         assert v.children('vgpu-broker') == before, 'the broker was restarted'
+        assert v.log_text().count('refused') < 60, 'the log is not flooded'
         eventually_admitted(v, 'a')
         wait_for('nothing is left', lambda: v.ok('show-vm', name='a')['connections'] == 0, 10)
+
+
+def test_memory_of_many_programs():
+    """Local programs have a BAR2 each; together they stay within the budget."""
+    with Vgpud('bar-budget=1G') as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        v.ok('register-vm', name='b', quota=1 << 28)
+        peers = [Peer(v.run, 'a') for _ in range(3)]
+        try:
+            Peer(v.run, 'a')
+            raise AssertionError('more memory than there is')
+        except Refused as e:
+            assert e.args[0] == 4 and 'bar-budget' in e.args[1], e
+        works(v, 'b')
+        for p in peers:
+            p.close()
+        eventually_admitted(v, 'a')
+
+
+def test_questions_without_end():
+    """Who only looks can ask, but not hold the broker or its socket."""
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        idle = []
+        for _ in range(100):
+            s = socket.socket(socket.AF_UNIX)
+            s.connect(str(v.run / 'control.sock'))
+            idle.append(s)
+        for s in idle:
+            s.close()
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(30)
+            s.connect(str(v.run / 'control.sock'))
+            lines = b'{"cmd":"status"}\n' * 500
+            s.sendall(lines)
+            answers = s.makefile('rb')
+            for _ in range(500):
+                assert b'"ok":true' in answers.readline()
+        wait_for('others are heard', lambda: v.ask('status')['ok'])
 
 
 def bar_of(pid):

@@ -133,6 +133,8 @@ struct broker {
 	struct sqlite3 *db;
 	uint32_t next_exec, next_vm;
 	bool synced, ready;
+	uint64_t refusals_since; /* ns: begin of the window */
+	unsigned refusals;	 /* in it */
 	char probe_text[IPC_TEXT_LEN]; /* why the probe failed */
 	unsigned listening_pending; /* LISTEN answers awaited before READY */
 };

@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define REFUSALS_WINDOW_NS 10000000000ull
+#define REFUSALS_MAX 20u /* lines per window */
 #define BELLS_WINDOW_NS 10000000ull
 #define BELLS_MAX 32u /* per window; a guest that opens and closes all channels rings 64 times */
 
@@ -24,13 +26,28 @@ struct bconn *bconn_by_id(struct broker *b, uint32_t id)
 	return NULL;
 }
 
+/* Peers can be refused without end; the log is not theirs to fill. */
+static void log_refusal(struct broker *b, uint32_t conn, const char *text)
+{
+	uint64_t now = now_ns();
+
+	if (now - b->refusals_since >= REFUSALS_WINDOW_NS) {
+		if (b->refusals > REFUSALS_MAX)
+			log_warning("%u more connections refused", b->refusals - REFUSALS_MAX);
+		b->refusals_since = now;
+		b->refusals = 0;
+	}
+	if (b->refusals++ < REFUSALS_MAX)
+		log_warning("connection %u refused: %s", conn, text);
+}
+
 static void refuse(struct broker *b, uint32_t conn, uint32_t status, const char *text)
 {
 	struct ipc_handover h = {.conn = conn, .status = status};
 	struct ipc_id m = {conn};
 
 	snprintf(h.text, sizeof(h.text), "%s", text);
-	log_warning("connection %u refused: %s", conn, h.text);
+	log_refusal(b, conn, h.text);
 	to_keeper(b, IPC_HANDOVER, &h, sizeof(h));
 	to_keeper(b, IPC_CLOSE, &m, sizeof(m));
 }
@@ -230,6 +247,20 @@ static struct vm *who_is(struct broker *b, struct ipc_conn *m, uint32_t *status,
 	return vm;
 }
 
+/* Each local process has a BAR2 of its own; a registration reserved one. */
+static bool bar_room(struct broker *b, const struct vm *vm, uint64_t need)
+{
+	uint64_t sum = 0;
+
+	list_for_each(n, &b->vms) {
+		const struct vm *o = list_entry(n, struct vm, node);
+		uint64_t used = o == vm ? need : o->bar_used;
+
+		sum += used > o->set.bar_size ? used : o->set.bar_size;
+	}
+	return sum <= b->cfg.bar_budget;
+}
+
 static bool admitted(struct broker *b, struct ipc_conn *m, struct vm *vm, uint32_t *status, char *text, size_t len)
 {
 	unsigned open = open_connections(b, vm);
@@ -245,7 +276,12 @@ static bool admitted(struct broker *b, struct ipc_conn *m, struct vm *vm, uint32
 		return open == 0;
 	}
 	snprintf(text, len, "tenant \"%s\" has all its %u channels taken", vm->set.name, VGPU_CHANNELS_MAX);
-	return open < VGPU_CHANNELS_MAX;
+	if (open >= VGPU_CHANNELS_MAX)
+		return false;
+	*status = VGPU_UNIX_NO_MEMORY;
+	snprintf(text, len, "shared memory: %u programs of tenant \"%.48s\" and other VMs take all of bar-budget",
+		 open, vm->set.name);
+	return bar_room(b, vm, (open + 1) * vm->set.bar_size);
 }
 
 static struct bconn *conn_alloc(struct broker *b, const struct ipc_conn *m, struct vm *vm)
