@@ -71,7 +71,9 @@ bool gate_open(struct exec *x)
 
 void gate_idle(struct exec *x)
 {
-	if (atomic_load(&x->gate.state) != GATE_HELD || !marks_idle(x))
+	int state = atomic_load(&x->gate.state);
+
+	if ((state != GATE_HELD && state != GATE_NONE) || !marks_idle(x))
 		return;
 	atomic_store(&x->gate.state, GATE_NONE);
 	x->env->ops->lease_idle(x->env->ops_ctx);

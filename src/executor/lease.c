@@ -66,6 +66,7 @@ static bool claim(struct process *p)
 		return false;
 	atomic_store(&g->active_since, clock_ns());
 	atomic_store(&g->active, 1);
+	atomic_store(&g->claimed, p->lease);
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load(&g->revoke) != p->lease)
 		return true;
@@ -143,7 +144,7 @@ void lease_release(void *ctx)
 
 		give_back(p);
 		/* Taken away, so there was work: back in the queue at once, or a tenant owed much would
-		 * not be there when its turn comes. Unneeded, the broker finds the lease idle. */
+		 * not be there when its turn comes. Unneeded, lease_idle() gives it back. */
 		if (more)
 			ask(p);
 	}
@@ -161,6 +162,8 @@ void lease_idle(void *ctx)
 		atomic_thread_fence(memory_order_seq_cst);
 		if (atomic_load(&g->waiters) || atomic_load(&g->revoke) == p->lease)
 			give_back(p);
+	} else if (pending(p)) {
+		give_back(p); /* asked for in lease_release(), and not needed after all */
 	}
 	pthread_mutex_unlock(&p->lease_lock);
 }

@@ -13,6 +13,9 @@
  *
  * so either the broker sees the work or the executor sees the revocation. An idle holder keeps its lease
  * with active = 0 at no cost to anyone; while waiters is set it gives it up instead.
+ *
+ * Between grant and claimed == n the executor is waking up, which on a busy host takes milliseconds: it is
+ * not idle, and the broker leaves it a quantum before it looks at active.
  */
 #ifndef VGPU_LEASE_PAGE_H
 #define VGPU_LEASE_PAGE_H
@@ -31,6 +34,7 @@ struct lease_page {
 	/* written by the executor */
 	_Alignas(64) _Atomic uint32_t want;   /* number of the lease asked for */
 	_Atomic uint32_t released;	      /* number of the last lease given back */
+	_Atomic uint32_t claimed;	      /* number of the last lease it found granted */
 	_Atomic uint32_t active;	      /* 1: work may be on the device */
 	_Atomic uint64_t active_since;	      /* ns, CLOCK_MONOTONIC; valid while active */
 	_Atomic uint64_t busy_ns;	      /* sum of finished active periods */

@@ -106,12 +106,18 @@ void device_step(struct broker *b, uint64_t now)
 	loop_timer_set(&b->dev.timer, next_event(s));
 }
 
+/* Granted, and given a quantum to notice; see lease_page.h. */
+static bool waking(const struct sched *s, struct bexec *x, uint64_t now)
+{
+	return atomic_load(&x->page->claimed) != x->lease && now - x->client.granted_at < s->quantum;
+}
+
 static void reclaim_idle(struct sched *s, uint64_t now)
 {
 	for (unsigned i = 0; i < s->holders;) {
 		struct bexec *x = OF(s->holder[i]);
 
-		if (x->revoked_at || atomic_load(&x->page->active) || !take_back(x, now))
+		if (x->revoked_at || atomic_load(&x->page->active) || waking(s, x, now) || !take_back(x, now))
 			i++;
 	}
 }
@@ -155,6 +161,12 @@ int device_init(struct broker *b)
 	return loop_timer_init(&b->loop, &b->dev.timer, on_timer, b);
 }
 
+/* It may have given back later leases as well before we looked: asked for, and not needed after all. */
+static bool gave_up(uint32_t gave, uint32_t lease)
+{
+	return (int32_t)(gave - lease) >= 0;
+}
+
 /* The executor kicked: did it give back, does it want? Its words are numbers to compare, no more. */
 void exec_look(struct bexec *x)
 {
@@ -166,9 +178,9 @@ void exec_look(struct bexec *x)
 		return;
 	want = atomic_load(&x->page->want);
 	gave = atomic_load(&x->page->released);
-	if (x->client.state == SCHED_HOLDING && gave == x->lease)
+	if (x->client.state == SCHED_HOLDING && gave_up(gave, x->lease))
 		released(x, now);
-	else if (x->client.state == SCHED_WAITING && gave == x->lease)
+	else if (x->client.state == SCHED_WAITING && gave_up(gave, x->lease))
 		sched_client_remove(s, &x->client, now);
 	if (x->client.state == SCHED_IDLE && want != x->lease && want != gave) {
 		x->lease = want;
