@@ -133,6 +133,7 @@ static bool make_arrays(struct worker *k, uint32_t blocks, uint32_t warps)
 		if (k->warps)
 			memset(k->warps, 0, size);
 		k->nwarps = k->warps ? warps : 0;
+		k->shaped_warps = 0;
 	}
 	return k->blocks && k->warps;
 }
@@ -154,6 +155,9 @@ static bool prepare(struct worker *k, struct run *run, unsigned index, uint32_t 
 	if (k->regs != old || k->prepared != run->f->id)
 		k->prepared_warps = 0;
 	k->prepared = run->f->id;
+	if (memcmp(k->shape, run->launch->block, sizeof(k->shape)) != 0)
+		k->shaped_warps = 0;
+	memcpy(k->shape, run->launch->block, sizeof(k->shape));
 	for (uint32_t i = 0; i < warps; i++) {
 		struct warp *w = &k->warps[i];
 		w->k = k;
@@ -161,12 +165,15 @@ static bool prepare(struct worker *k, struct run *run, unsigned index, uint32_t 
 		w->b = &k->blocks[i / run->warps_per_block];
 		w->local_base = (uint64_t)(uintptr_t)k->local + local * i;
 		w->entry = (struct frame){ .f = run->f, .regs = k->regs + frame * i };
-		set_tids(w, run->launch->block);
+		if (i >= k->shaped_warps)
+			set_tids(w, run->launch->block);
 		if (i >= k->prepared_warps)
 			sc_frame_init(run->f, w->entry.regs);
 	}
 	if (warps > k->prepared_warps)
 		k->prepared_warps = warps;
+	if (warps > k->shaped_warps)
+		k->shaped_warps = warps;
 	for (uint32_t i = 0; i < resident; i++) {
 		k->blocks[i].warp = &k->warps[i * run->warps_per_block];
 		k->blocks[i].shared = k->shared + shared * i;

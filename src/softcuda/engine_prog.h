@@ -213,6 +213,7 @@ struct worker {
 	/* kept from launch to launch */
 	uint64_t prepared; /* cfunc id whose frames lie in regs */
 	uint32_t prepared_warps;
+	uint32_t shape[3], shaped_warps; /* block whose thread indices the first warps hold */
 	uint8_t *regs;
 	size_t regs_bytes;
 	uint8_t *local;
