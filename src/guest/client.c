@@ -270,7 +270,8 @@ static void fill(struct vgpu_client *cl, const struct vgpu_request *rq, struct v
 	uint32_t at = VGPU_BLOCK_OFF + (uint32_t)block * VGPU_BLOCK_SIZE;
 	uint8_t body[256] = { 0 };
 
-	memcpy(body, rq->in, rq->in_size);
+	if (rq->in_size) /* a call without parameters has no structure for them */
+		memcpy(body, rq->in, rq->in_size);
 	if (rq->reply_cap) {
 		uint32_t where[2] = { at + VGPU_BLOCK_SIZE - rq->reply_cap, rq->reply_cap };
 

@@ -51,10 +51,11 @@ static uint64_t container_length(const unsigned char *p)
 
 int image_length(const void *image, const void **start, size_t *len)
 {
-	uint32_t magic;
+	uint32_t magic = 0;
 	uint64_t n;
 
-	memcpy(&magic, image, sizeof(magic));
+	if (strnlen(image, sizeof(magic)) == sizeof(magic)) /* no magic holds a NUL: shorter is text */
+		memcpy(&magic, image, sizeof(magic));
 	if (magic == FATBIN_WRAPPER) { /* magic, version, pointer to the container */
 		memcpy(&image, (const char *)image + 8, sizeof(image));
 		if (!image)
@@ -63,7 +64,7 @@ int image_length(const void *image, const void **start, size_t *len)
 	}
 	if (magic == FATBIN_CONTAINER)
 		n = container_length(image);
-	else if (!memcmp(image, ELFMAG, SELFMAG))
+	else if (magic && !memcmp(image, ELFMAG, SELFMAG))
 		n = elf_length(image);
 	else
 		n = strlen(image) + 1;
