@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proc.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,6 +55,11 @@ static void take_fds(struct proc *p, struct ev *ev)
 	for (const char *n = ev_name(p->fds, NULL); n && seen < FDS_MAX; n = ev_name(p->fds, n), seen++) {
 		const struct ev_item *l = ev_getf(ev, EV_LINK, "/proc/%u/fd/%s", p->pid, n);
 
+		if (l->err && l->err != ENOENT) { /* what this one holds is hidden, even from root */
+			p->fds = l;
+			p->fds_known = false;
+			break;
+		}
 		if (l->err)
 			continue; /* closed meanwhile */
 		if (starts(l->data, "/dev/nvidia"))

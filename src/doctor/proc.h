@@ -11,6 +11,7 @@
 struct proc {
 	unsigned pid;
 	char comm[32];
+	/* fds: the listing, or the first descriptor that is hidden */
 	const struct ev_item *comm_item, *status, *limits, *fds, *label;
 	bool qemu;
 	int uid;               /* -1 unknown */

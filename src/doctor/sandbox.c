@@ -44,7 +44,7 @@ static const int allowed[] = {
 	SCMP_SYS(read),	      SCMP_SYS(pread64),    SCMP_SYS(write),	   SCMP_SYS(writev),	   SCMP_SYS(close),
 	SCMP_SYS(fstat),      SCMP_SYS(newfstatat), SCMP_SYS(statx),	   SCMP_SYS(lseek),	   SCMP_SYS(mmap),
 	SCMP_SYS(munmap),     SCMP_SYS(mremap),	    SCMP_SYS(mprotect),	   SCMP_SYS(madvise),	   SCMP_SYS(brk),
-	SCMP_SYS(openat),     SCMP_SYS(openat2),    SCMP_SYS(getdents64),  SCMP_SYS(readlink),	   SCMP_SYS(readlinkat),
+	SCMP_SYS(openat2),    SCMP_SYS(getdents64),  SCMP_SYS(readlink),	   SCMP_SYS(readlinkat),
 	SCMP_SYS(fcntl),      SCMP_SYS(futex),	    SCMP_SYS(exit),	   SCMP_SYS(exit_group),   SCMP_SYS(clock_gettime),
 	SCMP_SYS(gettimeofday), SCMP_SYS(getpid),   SCMP_SYS(gettid),	   SCMP_SYS(geteuid),	   SCMP_SYS(getuid),
 	SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(tgkill), SCMP_SYS(getrandom),
@@ -59,6 +59,17 @@ static bool seccomp(int writable_dir)
 
 	for (size_t i = 0; ok && i < sizeof(allowed) / sizeof(*allowed); i++)
 		ok = !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
+	/* Reading only, also where landlock is missing; openat2's flags lie in memory, out of a filter's
+	 * reach, and evidence.c alone uses it. A coverage build writes its counters at exit. */
+#ifdef DOCTOR_COVERAGE
+	ok = ok && !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(openat), 0);
+#else
+	if (writable_dir >= 0)
+		ok = ok && !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(openat), 0);
+	else
+		ok = ok && !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
+					     SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
+#endif
 	if (writable_dir >= 0)
 		ok = ok && !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(unlinkat), 0);
 	ok = ok && !seccomp_load(ctx);

@@ -15,11 +15,17 @@
 #include "pci.h"
 #include "redact.h"
 #include "rules.h"
+#include "sandbox.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 static void exit_status_has_precedence(void **state)
@@ -250,6 +256,36 @@ static void domain_units_and_dtd(void **state)
 	free(d);
 }
 
+/* In a child: what the sandbox must stop is tried for real; its exit status says what got through. */
+static void sandbox_stops_writing(void **state)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0) {
+		char path[64], *argv[] = {(char *)"false", NULL};
+		int through = 0;
+
+		snprintf(path, sizeof(path), "/tmp/doctor-unit-%d", (int)getpid());
+		sandbox_read_only(-1);
+		through |= open("/proc/self/status", O_RDONLY) < 0 ? 1 : 0; /* reading must go on */
+#ifndef DOCTOR_COVERAGE
+		through |= open(path, O_WRONLY | O_CREAT, 0600) >= 0 ? 2 : 0;
+		through |= open("/dev/null", O_RDWR) >= 0 ? 2 : 0;
+#endif
+		through |= mkdir(path, 0700) == 0 ? 4 : 0;
+		through |= socket(AF_INET, SOCK_STREAM, 0) >= 0 ? 8 : 0;
+		through |= unlink(path) == 0 || rename(path, "/tmp/x") == 0 || symlink("a", path) == 0 ? 16 : 0;
+		through |= chmod("/tmp", 01777) == 0 ? 32 : 0;
+		execv("/bin/false", argv); /* would exit with 1 */
+		_exit(through);
+	}
+	assert_true(pid > 0 && waitpid(pid, &status, 0) == pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* ---- rules M1 to M5 ---- */
 
 static void m2_needs_the_whole_window(void **state)
@@ -355,6 +391,7 @@ int main(void)
 		cmocka_unit_test(redaction),
 		cmocka_unit_test(nvml_answers),
 		cmocka_unit_test(domain_units_and_dtd),
+		cmocka_unit_test(sandbox_stops_writing),
 		cmocka_unit_test(m2_needs_the_whole_window),
 		cmocka_unit_test(m2_asks_for_nine_in_ten),
 		cmocka_unit_test(m3_counts_the_sixth),
