@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Allocation of device and pinned memory, and what pointers tell of themselves. */
 #include "conf.h"
+#include <sys/mman.h>
 #include <unistd.h>
 
 static void alloc_free(void)
@@ -160,13 +161,37 @@ static void pinned_errors(void)
 	OK(cuMemFreeHost(p));
 }
 
+/* Whole pages of the program's own. Not from AddressSanitizer's heap: that lies at the same fixed
+ * addresses in an instrumented executor, where nothing else can then be mapped. */
+static void *own_pages(size_t bytes)
+{
+#ifdef __SANITIZE_ADDRESS__
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+#else
+	void *p = NULL;
+
+	return posix_memalign(&p, (size_t)sysconf(_SC_PAGESIZE), bytes) ? NULL : p;
+#endif
+}
+
+static void own_pages_free(void *p, size_t bytes)
+{
+#ifdef __SANITIZE_ADDRESS__
+	munmap(p, bytes);
+#else
+	free(p);
+#endif
+}
+
 static void registered(void)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes = 16 * page;
-	uint32_t *host = NULL, n = (uint32_t)(bytes / 4), value = 0x600df00d, *want = malloc(bytes);
+	uint32_t *host = own_pages(bytes), n = (uint32_t)(bytes / 4), value = 0x600df00d, *want = malloc(bytes);
 	CUdeviceptr device = 0;
 	CUfunction f = conf_function(conf_module(ptx_basic), "fill");
-	if (posix_memalign((void **)&host, page, bytes) || !want)
+	if (!host || !want)
 		abort();
 	memset(host, 0x11, bytes);
 	memset(want, 0x11, bytes);
@@ -186,7 +211,7 @@ static void registered(void)
 	host[0] = 1; /* ordinary memory again */
 	IS(CUDA_ERROR_INVALID_VALUE, cuMemHostRegister(NULL, bytes, 0));
 	IS(CUDA_ERROR_INVALID_VALUE, cuMemHostRegister(host, 0, 0));
-	free(host);
+	own_pages_free(host, bytes);
 	free(want);
 }
 

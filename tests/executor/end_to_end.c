@@ -353,7 +353,7 @@ static void *long_wait(void *arg)
 
 static void a_wait_stalls_nobody(void **state)
 {
-	uint64_t ns = 300000000;
+	uint64_t ns = 2000000000; /* a hundred calls take a hundredth of it, if nobody else is at work */
 	void *args[] = { &ns };
 	CUdeviceptr d;
 	CUstream s;
