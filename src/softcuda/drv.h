@@ -162,6 +162,7 @@ struct drv_op {
 	int (*run)(struct drv_op *op);	  /* 0 or the CUresult that becomes sticky */
 	void (*release)(struct drv_op *op); /* frees what the op owns; may be NULL */
 	bool even_after_fault;
+	bool brief; /* a copy shorter than waking a worker for it: run by the caller if nothing precedes it */
 	unsigned waits_for;
 	atomic_bool done;
 	uint64_t done_ns;

@@ -148,6 +148,8 @@ static bool stage(struct drv_op *op, size_t bytes)
 	return true;
 }
 
+#define BRIEF (256u << 10) /* bytes: about 25 us, as long as waking a worker takes on a busy machine */
+
 static CUresult submit(struct drv_stream *s, const struct box *b, bool async)
 {
 	struct drv_op *op = drv_op_new(s, OP_COPY, run_copy);
@@ -158,6 +160,7 @@ static CUresult submit(struct drv_stream *s, const struct box *b, bool async)
 	op->u.copy = (struct drv_copy){ .src = (const unsigned char *)(uintptr_t)b->src.at, .dst = (unsigned char *)(uintptr_t)b->dst.at,
 		.src_pitch = b->src.pitch, .dst_pitch = b->dst.pitch, .src_slice = b->src.slice, .dst_slice = b->dst.slice,
 		.width = b->width, .height = b->height, .depth = b->depth, .src_check = b->src.check, .dst_check = b->dst.check };
+	op->brief = b->width <= BRIEF && b->height <= BRIEF && b->depth <= BRIEF && b->width * b->height * b->depth <= BRIEF;
 	if (async ? b->dst.pageable : b->src.host_memory || b->dst.host_memory)
 		how = DRV_SYNC;
 	if (async && b->src.pageable && how == DRV_ASYNC) {

@@ -222,7 +222,7 @@ static int link_op(struct drv_op *op, struct drv_op *const *extra, unsigned next
 		return r;
 	if (op->class == OP_MARK)
 		complete(op);
-	else if (how == DRV_SYNC && op->class == OP_COPY)
+	else if ((how == DRV_SYNC || op->brief) && op->class == OP_COPY)
 		*run_here = true;
 	else
 		make_ready(op);
