@@ -25,7 +25,7 @@ class Client:
                                         env=env)
         line = self.process.stdout.readline().split()
         if line[:1] != ['ready']:
-            raise SystemExit(f'bench: {command[-2:]} did not start')
+            raise RuntimeError(f'bench: {command[-2:]} did not start')
         self.pid = int(line[1])
 
     def send(self, *words):
@@ -35,7 +35,7 @@ class Client:
     def answer(self):
         line = self.process.stdout.readline().split()
         if line[:1] != ['ok']:
-            raise SystemExit(f'bench: client {self.pid} failed')
+            raise RuntimeError(f'bench: client {self.pid} failed')
         return [float(x) for x in line[1:]]
 
     def ask(self, *words):
@@ -45,7 +45,7 @@ class Client:
     def close(self):
         self.process.stdin.close()
         if self.process.wait(30):
-            raise SystemExit(f'bench: client {self.pid} ended with {self.process.returncode}')
+            raise RuntimeError(f'bench: client {self.pid} ended with {self.process.returncode}')
 
 
 def set_realtime(pids, on):
