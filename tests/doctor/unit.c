@@ -24,6 +24,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -279,7 +280,7 @@ static void sandbox_stops_writing(void **state)
 		through |= unlink(path) == 0 || rename(path, "/tmp/x") == 0 || symlink("a", path) == 0 ? 16 : 0;
 		through |= chmod("/tmp", 01777) == 0 ? 32 : 0;
 		execv("/bin/false", argv); /* would exit with 1 */
-		_exit(through);
+		syscall(SYS_exit_group, through); /* before _exit a sanitizer makes calls that are stopped here */
 	}
 	assert_true(pid > 0 && waitpid(pid, &status, 0) == pid);
 	assert_true(WIFEXITED(status));
