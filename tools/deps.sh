@@ -9,7 +9,7 @@ build="gcc clang lld make meson ninja-build pkg-config python3 libc6-dev
  libseccomp-dev libsqlite3-dev libjansson-dev liblz4-dev libzstd-dev libcmocka-dev"
 # The cloud kernel is the guest's: small, with virtio and without drivers for hardware.
 vm="qemu-system-x86 seabios ipxe-qemu linux-image-cloud-amd64 linux-headers-cloud-amd64
- busybox-static cpio squashfs-tools kmod xz-utils"
+ busybox-static cpio squashfs-tools kmod xz-utils perl"
 # valgrind needs the C library's symbols; Debian only recommends them, and we install no recommendations.
 check="ffmpeg valgrind libc6-dbg llvm libclang-rt-dev mandoc clang-format clang-tidy"
 missing=
