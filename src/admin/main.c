@@ -264,7 +264,7 @@ int main(int argc, char **argv)
 	struct arguments a = {.run_dir = getenv("VGPU_RUN_DIR"), .query = json_object()};
 	cleanup_err struct vgpu_err *e = NULL;
 	json_t *answer = NULL;
-	int rc = EXIT_UNREACHABLE;
+	int rc = EXIT_USAGE;
 
 	log_init("vgpu-admin", LOG_L_INFO);
 	if (!a.run_dir || !*a.run_dir)
@@ -272,13 +272,12 @@ int main(int argc, char **argv)
 	e = parse_arguments(argv, &a);
 	if (e) {
 		log_error("%s (vgpu-admin --help)", e->text);
-		return EXIT_USAGE;
-	}
-	e = ask(a.run_dir, a.query, &answer);
-	if (e)
+	} else if ((e = ask(a.run_dir, a.query, &answer))) {
 		log_error("%s", e->text);
-	else
+		rc = EXIT_UNREACHABLE;
+	} else {
 		rc = show(&a, answer);
+	}
 	json_decref(answer);
 	json_decref(a.query);
 	return rc;
