@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Compiling a function: the builder shared by engine_compile.c (order, labels, calls),
- * engine_lower.c (arithmetic) and engine_lower_mem.c (memory, warp operations).
+ * Compiling a function: the builder shared by engine_compile.c (which leads), engine_rewrite.c,
+ * engine_place.c (registers), engine_control.c (order, branches, calls), engine_lower.c (arithmetic)
+ * and engine_lower_mem.c (memory, warp operations).
  */
 #ifndef SOFTCUDA_ENGINE_BUILD_H
 #define SOFTCUDA_ENGINE_BUILD_H
@@ -65,6 +66,9 @@ struct kernel_tree { /* what one kernel reaches; its functions are compiled for 
 _Noreturn void b_fail(struct build *b, int result, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void *b_alloc(struct build *b, size_t size);
 struct insn *b_emit(struct build *b, enum sc_op op);
+void *b_grown(struct build *b, void *v, uint32_t *cap, size_t elem); /* an array, to twice its room */
+uint32_t b_room(struct build *b, uint32_t width); /* a new place in the frame */
+int b_width_class(uint32_t width);
 uint32_t b_temp(struct build *b, uint32_t width); /* width 0: predicate */
 uint32_t b_const(struct build *b, uint32_t width, uint64_t bits);
 uint32_t b_const_pred(struct build *b, bool set);
@@ -90,6 +94,18 @@ static inline uint32_t b_by_type(uint32_t op_s16, enum ptx_type t)
 	uint32_t size = ptx_type_size(t);
 	return op_s16 + (size <= 2 ? 0 : size == 4 ? 2 : 4) + !b_signed(t);
 }
+
+/* engine_rewrite.c */
+bool b_droppable(const struct ptx_insn *in); /* without effect if nobody reads its result */
+void b_fuse_addresses(struct build *b);
+void b_fold_negations(struct build *b);
+/* engine_place.c */
+bool b_impure(enum ptx_op op); /* has an effect, or a result that depends on more than its operands */
+void b_count_defs(struct build *b);
+void b_find_early(struct build *b);
+void b_share_places(struct build *b, const struct flow_live *l);
+/* engine_control.c */
+void b_lower_all(struct build *b);
 
 /* engine_lower.c, engine_lower_cvt.c, engine_lower_mem.c: false if the instruction is not theirs. */
 bool b_lower_alu(struct build *b, const struct ptx_insn *in);
