@@ -37,44 +37,42 @@ static bool host_vital(const struct pci_dev *d)
 	return (base == 0x01 || base == 0x02) && (!d->driver || !strstr(d->driver, "vfio"));
 }
 
-static void own_group(struct audit *a)
+static void own_group_one(struct audit *a, const struct pci_dev *d)
 {
 	const struct host *h = a->host;
+	const struct ev_item *list;
+	char other[160] = "";
+	bool vital = false;
 
-	if (!need_gpus(a))
+	if (!group_known(a, d)) {
+		emit(a, ST_NA, d->bdf, "in no IOMMU group");
 		return;
-	aud_common(a);
-	for (size_t i = 0; i < h->ngpu; i++) {
-		const struct pci_dev *d = h->gpu[i];
-		const struct ev_item *list;
-		char other[160] = "";
-		bool vital = false;
+	}
+	list = members(a, d->group);
+	for (const char *n = list ? ev_name(list, NULL) : NULL; n; n = ev_name(list, n)) {
+		const struct pci_dev *m = pci_find(&h->pci, n);
 
-		if (!group_known(a, d)) {
-			emit(a, ST_NA, d->bdf, "in no IOMMU group");
+		if (!m || !m->id_known) {
+			aud_note(a, list, "has a member that cannot be identified");
 			continue;
 		}
-		list = members(a, d->group);
-		for (const char *n = list ? ev_name(list, NULL) : NULL; n; n = ev_name(list, n)) {
-			const struct pci_dev *m = pci_find(&h->pci, n);
-
-			if (!m || !m->id_known) {
-				aud_note(a, list, "has a member that cannot be identified");
-				continue;
-			}
-			if (own_function(d, m))
-				continue;
-			vital = vital || host_vital(m);
-			snprintf(other + strlen(other), sizeof(other) - strlen(other), "%s%s", *other ? ", " : "", n);
-		}
-		if (!*other)
-			emit(a, ST_PASS, d->bdf, "group %s holds only this GPU's functions", d->group);
-		else if (vital)
-			emit_sev(a, a->mode == MODE_PASSTHROUGH || a->mode == MODE_VGPU ? 'C' : 'L', d->bdf,
-				 "group %s also holds a storage or network controller of the host: %s", d->group, other);
-		else
-			emit(a, ST_BAD, d->bdf, "group %s also holds %s", d->group, other);
+		if (own_function(d, m))
+			continue;
+		vital = vital || host_vital(m);
+		snprintf(other + strlen(other), sizeof(other) - strlen(other), "%s%s", *other ? ", " : "", n);
 	}
+	if (!*other)
+		emit(a, ST_PASS, d->bdf, "group %s holds only this GPU's functions", d->group);
+	else if (vital)
+		emit_sev(a, a->mode == MODE_PASSTHROUGH || a->mode == MODE_VGPU ? 'C' : 'L', d->bdf,
+			 "group %s also holds a storage or network controller of the host: %s", d->group, other);
+	else
+		emit(a, ST_BAD, d->bdf, "group %s also holds %s", d->group, other);
+}
+
+static void own_group(struct audit *a)
+{
+	each_gpu(a, own_group_one);
 }
 
 static bool vfio_driver(const char *driver)
@@ -82,45 +80,44 @@ static bool vfio_driver(const char *driver)
 	return !driver || strstr(driver, "vfio") || !strcmp(driver, "pci-stub");
 }
 
-static void viable(struct audit *a)
+static void viable_one(struct audit *a, const struct pci_dev *d)
 {
 	const struct host *h = a->host;
+	const struct pci_dev *holder = NULL;
+	const struct ev_item *list;
 
-	if (!need_gpus(a))
+	if (!group_known(a, d)) {
+		emit(a, ST_NA, d->bdf, "in no IOMMU group");
 		return;
-	aud_common(a);
-	for (size_t i = 0; i < h->ngpu; i++) {
-		const struct pci_dev *d = h->gpu[i], *holder = NULL;
-		const struct ev_item *list;
-
-		if (!group_known(a, d)) {
-			emit(a, ST_NA, d->bdf, "in no IOMMU group");
-			continue;
-		}
-		aud_note(a, d->driver_item, d->driver_item->err == ENOENT ? NULL : ev_text_problem(d->driver_item));
-		if (d->driver && !vfio_driver(d->driver)) {
-			emit(a, ST_NA, d->bdf, "kept by the host (%s)", d->driver);
-			continue;
-		}
-		list = members(a, d->group);
-		for (const char *n = list ? ev_name(list, NULL) : NULL; n; n = ev_name(list, n)) {
-			const struct pci_dev *m = pci_find(&h->pci, n);
-
-			if (!m) {
-				aud_note(a, list, "has a member that is not on the bus");
-				continue;
-			}
-			aud_note(a, m->driver_item, m->driver_item->err == ENOENT ? NULL : ev_text_problem(m->driver_item));
-			if (!pci_is_bridge(m) && !vfio_driver(m->driver))
-				holder = m;
-		}
-		log_hit(a, "not-viable", NULL);
-		if (holder)
-			emit(a, ST_BAD, d->bdf, "group %s: %s is bound to %s, so VFIO refuses the group", d->group,
-			     holder->bdf, holder->driver);
-		else
-			emit(a, ST_PASS, d->bdf, "every function of group %s is bound to VFIO or free", d->group);
 	}
+	aud_note(a, d->driver_item, d->driver_item->err == ENOENT ? NULL : ev_text_problem(d->driver_item));
+	if (d->driver && !vfio_driver(d->driver)) {
+		emit(a, ST_NA, d->bdf, "kept by the host (%s)", d->driver);
+		return;
+	}
+	list = members(a, d->group);
+	for (const char *n = list ? ev_name(list, NULL) : NULL; n; n = ev_name(list, n)) {
+		const struct pci_dev *m = pci_find(&h->pci, n);
+
+		if (!m) {
+			aud_note(a, list, "has a member that is not on the bus");
+			continue;
+		}
+		aud_note(a, m->driver_item, m->driver_item->err == ENOENT ? NULL : ev_text_problem(m->driver_item));
+		if (!pci_is_bridge(m) && !vfio_driver(m->driver))
+			holder = m;
+	}
+	log_hit(a, "not-viable", NULL);
+	if (holder)
+		emit(a, ST_BAD, d->bdf, "group %s: %s is bound to %s, so VFIO refuses the group", d->group,
+		     holder->bdf, holder->driver);
+	else
+		emit(a, ST_PASS, d->bdf, "every function of group %s is bound to VFIO or free", d->group);
+}
+
+static void viable(struct audit *a)
+{
+	each_gpu(a, viable_one);
 }
 
 /* Two domains that claim devices of one group. */
@@ -202,26 +199,23 @@ static struct acs_path walk(struct audit *a, const struct pci_dev *d)
 	return r;
 }
 
+static void path_one(struct audit *a, const struct pci_dev *d)
+{
+	struct acs_path p = walk(a, d);
+
+	if (p.incapable)
+		emit(a, ST_BAD, d->bdf, "%s lacks ACS (capability 0x%02x, needed 0x%02x): its neighbours can exchange data past the IOMMU",
+		     p.incapable->bdf, p.incapable->cfg.acs_cap & 0x7f, ACS_NEEDED);
+	else if (p.cleared)
+		emit(a, ST_BAD, d->bdf, "%s could isolate but ACS is not on (control 0x%02x, needed 0x%02x)", p.cleared->bdf,
+		     p.cleared->cfg.acs_ctl & 0x7f, ACS_NEEDED);
+	else
+		emit(a, p.unknown ? ST_UNKNOWN : ST_PASS, d->bdf, "ACS is complete up to the root port");
+}
+
 static void path_complete(struct audit *a)
 {
-	const struct host *h = a->host;
-
-	if (!need_gpus(a))
-		return;
-	aud_common(a);
-	for (size_t i = 0; i < h->ngpu; i++) {
-		const struct pci_dev *d = h->gpu[i];
-		struct acs_path p = walk(a, d);
-
-		if (p.incapable)
-			emit(a, ST_BAD, d->bdf, "%s lacks ACS (capability 0x%02x, needed 0x%02x): its neighbours can exchange data past the IOMMU",
-			     p.incapable->bdf, p.incapable->cfg.acs_cap & 0x7f, ACS_NEEDED);
-		else if (p.cleared)
-			emit(a, ST_BAD, d->bdf, "%s could isolate but ACS is not on (control 0x%02x, needed 0x%02x)", p.cleared->bdf,
-			     p.cleared->cfg.acs_ctl & 0x7f, ACS_NEEDED);
-		else
-			emit(a, p.unknown ? ST_UNKNOWN : ST_PASS, d->bdf, "ACS is complete up to the root port");
-	}
+	each_gpu(a, path_one);
 }
 
 static void acs_param(struct audit *a)
@@ -302,63 +296,59 @@ static void override_effect(struct audit *a)
 }
 
 /* Alone in its group although the hardware on the path isolates nothing: someone pretends. */
-static void grouping_true(struct audit *a)
+static void grouping_one(struct audit *a, const struct pci_dev *d)
 {
 	const struct host *h = a->host;
+	struct acs_path p;
+	const struct ev_item *list;
+	const struct pci_dev *neighbour = NULL;
 
-	if (!need_gpus(a))
+	if (!group_known(a, d)) {
+		emit(a, ST_NA, d->bdf, "in no IOMMU group");
 		return;
-	aud_common(a);
-	for (size_t i = 0; i < h->ngpu; i++) {
-		const struct pci_dev *d = h->gpu[i];
-		struct acs_path p;
-		const struct ev_item *list;
-		const struct pci_dev *neighbour = NULL;
-
-		if (!group_known(a, d)) {
-			emit(a, ST_NA, d->bdf, "in no IOMMU group");
-			continue;
-		}
-		p = walk(a, d);
-		list = members(a, d->group);
-		/* What shares the incapable port's bus must share the group, or the grouping lies. */
-		for (size_t k = 0; k < h->pci.n && p.incapable; k++) {
-			const struct pci_dev *m = &h->pci.dev[k];
-
-			if (m != d && !pci_same_slot(m, d) && m->parent && p.incapable->parent == m->parent &&
-			    m != p.incapable && p.incapable != d && list && !ev_has_name(list, m->bdf))
-				neighbour = m;
-		}
-		if (neighbour)
-			emit(a, ST_BAD, d->bdf, "group %s leaves out %s although %s cannot isolate the two: the grouping claims more than the hardware does",
-			     d->group, neighbour->bdf, p.incapable->bdf);
-		else
-			emit(a, p.unknown ? ST_UNKNOWN : ST_PASS, d->bdf, "the group agrees with the hardware on the path");
 	}
+	p = walk(a, d);
+	list = members(a, d->group);
+	/* What shares the incapable port's bus must share the group, or the grouping lies. */
+	for (size_t k = 0; k < h->pci.n && p.incapable; k++) {
+		const struct pci_dev *m = &h->pci.dev[k];
+
+		if (m != d && !pci_same_slot(m, d) && m->parent && p.incapable->parent == m->parent &&
+		    m != p.incapable && p.incapable != d && list && !ev_has_name(list, m->bdf))
+			neighbour = m;
+	}
+	if (neighbour)
+		emit(a, ST_BAD, d->bdf, "group %s leaves out %s although %s cannot isolate the two: the grouping claims more than the hardware does",
+		     d->group, neighbour->bdf, p.incapable->bdf);
+	else
+		emit(a, p.unknown ? ST_UNKNOWN : ST_PASS, d->bdf, "the group agrees with the hardware on the path");
+}
+
+static void grouping_true(struct audit *a)
+{
+	each_gpu(a, grouping_one);
+}
+
+static void cleared_one(struct audit *a, const struct pci_dev *d)
+{
+	const struct pci_dev *zero = NULL;
+	bool unknown = false;
+
+	for (const struct pci_dev *c = d; c; c = c->parent) {
+		aud_note(a, c->link_item, c->place_known ? NULL : "place in the tree unknown");
+		unknown |= !note_config(a, c);
+		if (c->cfg.acs && (c->cfg.acs_cap & 0x7f) && !(c->cfg.acs_ctl & 0x7f))
+			zero = c;
+	}
+	if (zero)
+		emit(a, ST_BAD, d->bdf, "%s: all ACS controls are zero although it is capable; tuning scripts for GPUDirect do this", zero->bdf);
+	else
+		emit(a, unknown ? ST_UNKNOWN : ST_PASS, d->bdf, "no component on the path has its ACS controls cleared");
 }
 
 static void ctl_cleared(struct audit *a)
 {
-	const struct host *h = a->host;
-
-	if (!need_gpus(a))
-		return;
-	aud_common(a);
-	for (size_t i = 0; i < h->ngpu; i++) {
-		const struct pci_dev *d = h->gpu[i], *zero = NULL;
-		bool unknown = false;
-
-		for (const struct pci_dev *c = d; c; c = c->parent) {
-			aud_note(a, c->link_item, c->place_known ? NULL : "place in the tree unknown");
-			unknown |= !note_config(a, c);
-			if (c->cfg.acs && (c->cfg.acs_cap & 0x7f) && !(c->cfg.acs_ctl & 0x7f))
-				zero = c;
-		}
-		if (zero)
-			emit(a, ST_BAD, d->bdf, "%s: all ACS controls are zero although it is capable; tuning scripts for GPUDirect do this", zero->bdf);
-		else
-			emit(a, unknown ? ST_UNKNOWN : ST_PASS, d->bdf, "no component on the path has its ACS controls cleared");
-	}
+	each_gpu(a, cleared_one);
 }
 
 static void vf_groups(struct audit *a)

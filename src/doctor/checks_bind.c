@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Group BIND: which driver has which GPU, and will have it after the next boot. */
-#include "host.h"
+#include "checks_driver.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,30 +22,27 @@ static const char *host_driver(const struct pci_dev *d)
 	return d->vendor == 0x10de ? "nvidia" : d->vendor == 0x1002 ? "amdgpu" : "xe";
 }
 
+static void driver_fits_one(struct audit *a, const struct pci_dev *d)
+{
+	bool vfio = d->driver && strstr(d->driver, "vfio");
+
+	note_dev(a, d);
+	if (!note_driver(a, d))
+		emit(a, ST_UNKNOWN, d->bdf, "driver not visible");
+	else if (a->mode == MODE_PASSTHROUGH && vfio)
+		emit(a, ST_PASS, d->bdf, "bound to %s", d->driver);
+	else if (a->mode == MODE_PASSTHROUGH)
+		emit(a, ST_BAD, d->bdf, "%s%s, but passthrough needs vfio-pci", d->driver ? "bound to " : "bound to no driver", d->driver ? d->driver : "");
+	else if (d->driver && !strcmp(d->driver, host_driver(d)))
+		emit(a, ST_PASS, d->bdf, "bound to %s", d->driver);
+	else
+		emit(a, ST_BAD, d->bdf, "bound to %s, but mode %s needs %s on the host", d->driver ? d->driver : "no driver",
+		     mode_name[a->mode], host_driver(d));
+}
+
 static void driver_fits(struct audit *a)
 {
-	const struct host *h = a->host;
-
-	if (!need_gpus(a))
-		return;
-	aud_common(a);
-	for (size_t i = 0; i < h->ngpu; i++) {
-		const struct pci_dev *d = h->gpu[i];
-		bool vfio = d->driver && strstr(d->driver, "vfio");
-
-		note_dev(a, d);
-		if (!note_driver(a, d))
-			emit(a, ST_UNKNOWN, d->bdf, "driver not visible");
-		else if (a->mode == MODE_PASSTHROUGH && vfio)
-			emit(a, ST_PASS, d->bdf, "bound to %s", d->driver);
-		else if (a->mode == MODE_PASSTHROUGH)
-			emit(a, ST_BAD, d->bdf, "%s%s, but passthrough needs vfio-pci", d->driver ? "bound to " : "bound to no driver", d->driver ? d->driver : "");
-		else if (d->driver && !strcmp(d->driver, host_driver(d)))
-			emit(a, ST_PASS, d->bdf, "bound to %s", d->driver);
-		else
-			emit(a, ST_BAD, d->bdf, "bound to %s, but mode %s needs %s on the host", d->driver ? d->driver : "no driver",
-			     mode_name[a->mode], host_driver(d));
-	}
+	each_gpu(a, driver_fits_one);
 }
 
 static void companions(struct audit *a)
@@ -300,12 +297,8 @@ static void bind_order(struct audit *a)
 
 	if (vfio && nv)
 		emit(a, ST_INFO, "host", "vfio-pci took its ids %s nvidia was loaded", vfio < nv ? "before" : "after");
-	else if (!a->host->log.any) {
-		for (size_t i = 0; i < a->host->log.nsource; i++)
-			aud_note(a, a->host->log.source[i], ev_text_problem(a->host->log.source[i]) ? ev_text_problem(a->host->log.source[i]) : "empty");
-		emit(a, ST_UNKNOWN, "host", "no kernel log readable");
-	} else
-		emit(a, ST_INFO, "host", "the log does not hold both moments");
+	else
+		emit(a, note_log(a) ? ST_INFO : ST_UNKNOWN, "host", "the log does not hold both moments");
 }
 
 static void vfio_present(struct audit *a)
@@ -412,297 +405,6 @@ static void nvidia_clients(struct audit *a)
 		emit(a, ST_PASS, "host", "no known service holds a GPU");
 }
 
-/* "NVRM version: NVIDIA UNIX … Kernel Module  550.90.07  …": the first word like 123.45.67. */
-static bool version_in(const char *s, char out[32])
-{
-	for (; *s; s++) {
-		size_t n = strspn(s, "0123456789.");
-
-		if (n >= 5 && n < 32 && strspn(s, "0123456789") == 3 && s[3] == '.' && s[n - 1] != '.') {
-			memcpy(out, s, n);
-			out[n] = 0;
-			return true;
-		}
-		s += n ? n - 1 : 0;
-	}
-	return false;
-}
-
-/* The loaded driver's version; false: none loaded (emitted as such) or unreadable. */
-static bool driver_version(struct audit *a, char out[32])
-{
-	const struct ev_item *it;
-	const char *v;
-	int loaded = aud_module(a, "nvidia");
-
-	if (loaded <= 0) {
-		emit(a, loaded ? ST_UNKNOWN : ST_NA, "host", "the NVIDIA driver is not loaded");
-		return false;
-	}
-	if (aud_line(a, &v, "/sys/module/nvidia/version") == GOT_VALUE && version_in(v, out))
-		return true;
-	if (aud_text(a, &it, "/proc/driver/nvidia/version") == GOT_VALUE && version_in(it->data, out))
-		return true;
-	aud_note(a, it, "no version in it");
-	emit(a, ST_UNKNOWN, "host", "driver version not visible");
-	return false;
-}
-
-static void skew(struct audit *a)
-{
-	static const char *const dirs[] = {"/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib/aarch64-linux-gnu", "/usr/lib"};
-	char v[32], other[32];
-	const struct klog_hit *hit;
-	bool found = false;
-
-	if (!driver_version(a, v))
-		return;
-	hit = log_hit(a, "api-mismatch", NULL);
-	note_nvml(a);
-	for (size_t i = 0; i < 4; i++) {
-		const struct ev_item *list = ev_get(a->ev, EV_LIST, dirs[i]);
-
-		aud_note(a, list, list->err && list->err != ENOENT ? strerror(list->err) : NULL);
-		for (const char *n = ev_name(list, NULL); n; n = ev_name(list, n)) {
-			if (strncmp(n, "libnvidia-ml.so.", 16) || !version_in(n + 16, other))
-				continue;
-			aud_quote(a, list, n);
-			found = true;
-			if (strcmp(v, other)) {
-				emit(a, ST_BAD, "host", "kernel module %s, library %s", v, other);
-				return;
-			}
-		}
-	}
-	if (hit)
-		emit(a, ST_BAD, "host", "%s", hit->text);
-	else if (a->host->nvml.valid && strcmp(a->host->nvml.driver, v))
-		emit(a, ST_BAD, "host", "kernel module %s, NVML says %s", v, a->host->nvml.driver);
-	else if (found || a->host->nvml.valid)
-		emit(a, ST_PASS, "host", "kernel module and libraries are %s", v);
-	else
-		emit(a, ST_UNKNOWN, "host", "kernel module %s; no library found to compare", v);
-}
-
-/* Lowest branch for a model: H200 from NVIDIA's MIG guide, the others from the branches that first
- * named the model. */
-static const struct {
-	uint16_t device;
-	unsigned major, minor;
-	const char *why;
-} floors[] = {
-	{0x2335, 550, 90, "H200 needs R550, MIG on it 550.90.07"}, {0x233b, 550, 90, "H200 NVL needs R550.90.07"},
-	{0x2330, 525, 60, "H100 needs R525"}, {0x2331, 525, 60, "H100 needs R525"}, {0x2321, 535, 0, "H100 NVL needs R535"},
-	{0x20b0, 450, 80, "A100 needs R450"}, {0x20b2, 450, 80, "A100 needs R450"}, {0x20b5, 450, 80, "A100 needs R450"},
-	{0x2901, 570, 0, "B200 needs R570"},
-};
-
-static void driver_floor(struct audit *a)
-{
-	const struct host *h = a->host;
-	unsigned major, minor;
-	char v[32];
-
-	if (!need_gpus(a) || !driver_version(a, v) || sscanf(v, "%u.%u", &major, &minor) != 2)
-		return;
-	for (size_t i = 0; i < h->ngpu; i++)
-		for (size_t k = 0; k < sizeof(floors) / sizeof(*floors); k++)
-			if (h->gpu[i]->device == floors[k].device &&
-			    (major < floors[k].major || (major == floors[k].major && minor < floors[k].minor))) {
-				emit(a, ST_BAD, h->gpu[i]->bdf, "driver %s: %s", v, floors[k].why);
-				return;
-			}
-	emit(a, ST_PASS, "host", "driver %s is new enough for every GPU", v);
-}
-
-/* apt: holds in dpkg's status; dnf: versionlock or exclude; unattended upgrades present? */
-static void upgrades_held(struct audit *a)
-{
-	const struct ev_item *apt = ev_get(a->ev, EV_READ, "/etc/apt/apt.conf.d/20auto-upgrades");
-	const struct ev_item *dnf = ev_get(a->ev, EV_READ, "/etc/dnf/automatic.conf");
-	const struct ev_item *black = ev_get(a->ev, EV_READ, "/etc/apt/apt.conf.d/50unattended-upgrades");
-	bool automatic = false;
-
-	if (!aud_anchor(a, "/etc")) {
-		emit(a, ST_UNKNOWN, "host", "configuration not visible");
-		return;
-	}
-	aud_note(a, apt, apt->err == ENOENT ? NULL : ev_text_problem(apt));
-	aud_note(a, dnf, dnf->err == ENOENT ? NULL : ev_text_problem(dnf));
-	if (apt->text && strstr(apt->data, "Unattended-Upgrade \"1\""))
-		automatic = true;
-	if (dnf->text && strstr(dnf->data, "apply_updates = yes"))
-		automatic = true;
-	if (!automatic) {
-		emit(a, ST_PASS, "host", "no automatic upgrades");
-		return;
-	}
-	aud_note(a, black, black->err == ENOENT ? NULL : ev_text_problem(black));
-	for (const char *p = black->text ? strstr(black->data, "Package-Blacklist") : NULL; p && *p && *p != '}'; p++)
-		if (!strncmp(p, "nvidia", 6)) {
-			emit(a, ST_PASS, "host", "automatic upgrades leave NVIDIA packages alone");
-			return;
-		}
-	emit(a, ST_BAD, "host", "automatic upgrades may replace the driver under running guests");
-}
-
-static void rollback(struct audit *a)
-{
-	const struct ev_item *list;
-	unsigned kernels = 0;
-
-	if (aud_list(a, &list, "/boot") != GOT_VALUE) {
-		aud_note(a, list, "not there");
-		emit(a, ST_UNKNOWN, "host", "/boot not visible");
-		return;
-	}
-	for (const char *n = ev_name(list, NULL); n; n = ev_name(list, n))
-		kernels += !strncmp(n, "vmlinuz-", 8) && !strstr(n, "rescue");
-	if (kernels >= 2)
-		emit(a, ST_PASS, "host", "%u kernels to go back to", kernels);
-	else if (kernels == 1)
-		emit(a, ST_BAD, "host", "only one kernel is installed: nothing to go back to");
-	else
-		emit(a, ST_NA, "host", "no kernel in /boot");
-}
-
-/* /proc/driver/nvidia/params: "Name: value" lines. 1 with *v, 0 no such line, -1 no file. */
-static int nv_param(struct audit *a, const char *name, long *v)
-{
-	const struct ev_item *it;
-	size_t n = strlen(name);
-
-	if (aud_text(a, &it, "/proc/driver/nvidia/params") != GOT_VALUE)
-		return -1;
-	for (const char *p = it->data; p && *p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL)
-		if (!strncmp(p, name, n) && p[n] == ':') {
-			char *end;
-
-			*v = strtol(p + n + 1, &end, 0);
-			return *end == '\n' ? 1 : -1;
-		}
-	return 0;
-}
-
-static void nv_params(struct audit *a)
-{
-	const struct ev_item *it = ev_get(a->ev, EV_READ, "/proc/driver/nvidia/params");
-	long zero = 1, prof = 1, mode = 0;
-	int loaded = aud_module(a, "nvidia");
-
-	if (loaded <= 0) {
-		emit(a, loaded ? ST_UNKNOWN : ST_NA, "host", "the NVIDIA driver is not loaded");
-		return;
-	}
-	if (nv_param(a, "InitializeSystemMemoryAllocations", &zero) < 1 || nv_param(a, "RmProfilingAdminOnly", &prof) < 1 ||
-	    nv_param(a, "DeviceFileMode", &mode) < 1) {
-		aud_note(a, it, "not the driver's parameters");
-		emit(a, ST_UNKNOWN, "host", "driver parameters not visible");
-	} else if (!zero)
-		emit_sev(a, 'H', "host", "InitializeSystemMemoryAllocations=0: the driver hands out memory with other programs' data");
-	else if (!prof)
-		emit(a, ST_BAD, "host", "RmProfilingAdminOnly=0: every user reads performance counters, a side channel");
-	else if (mode & 2 && a->mode != MODE_BARE)
-		emit_sev(a, 'M', "host", "DeviceFileMode %04lo: GPU nodes are open to every user of the host", mode);
-	else
-		emit(a, ST_PASS, "host", "memory is zeroed, counters are the administrator's");
-}
-
-/* Settings that documents and scripts recommend and no NVIDIA code knows. */
-static const char *const placebo[] = {"NVreg_EnablePeerMappingOverride", "NVreg_EnableFIPSMode", "NVreg_EnableVGPUMemoryScrubbing",
-				      "RMSecureMemoryClear", "RMFIPSMode", "RMDisableGDBAttach", "LAZY_WITH_SIGNATURE_CHECK"};
-
-static void placebos(struct audit *a)
-{
-	const struct modconf *m = &a->host->mod;
-	const struct klog_hit *hit = log_hit(a, "nvidia-unknown-param", NULL);
-	const struct ev_item *env = ev_get(a->ev, EV_READ, "/etc/environment");
-
-	note_modconf(a);
-	for (size_t i = 0; i < m->n; i++)
-		for (size_t k = 0; k < sizeof(placebo) / sizeof(*placebo); k++)
-			if (strstr(m->l[i].rest, placebo[k])) {
-				note_mod_line(a, &m->l[i]);
-				emit(a, ST_BAD, m->l[i].src->path, "line %u sets %s, which exists in no driver: nothing is protected", m->l[i].line, placebo[k]);
-				return;
-			}
-	aud_note(a, env, env->err == ENOENT ? NULL : ev_text_problem(env));
-	if (env->text && strstr(env->data, "LAZY_WITH_SIGNATURE_CHECK"))
-		emit(a, ST_BAD, env->path, "CUDA_MODULE_LOADING=LAZY_WITH_SIGNATURE_CHECK exists in no driver");
-	else if (hit)
-		emit(a, ST_BAD, "host", "the driver ignored the unknown parameter %s", hit->match[0]);
-	else
-		emit(a, ST_PASS, "host", "no setting that exists in no driver");
-}
-
-static void gsp_off(struct audit *a)
-{
-	const struct mod_line *l = NULL;
-	long v = 1;
-
-	note_modconf(a);
-	while ((l = modconf_find(&a->host->mod, MOD_OPTIONS, "nvidia", l))) {
-		size_t n;
-		const char *s = mod_option(l->rest, "NVreg_EnableGpuFirmware", &n);
-
-		if (s && n == 1 && *s == '0') {
-			note_mod_line(a, l);
-			emit(a, ST_BAD, l->src->path, "NVreg_EnableGpuFirmware=0: Hopper and later, and the open modules, need the GSP firmware");
-			return;
-		}
-	}
-	if (aud_module(a, "nvidia") > 0 && nv_param(a, "EnableGpuFirmware", &v) > 0 && !v)
-		emit(a, ST_BAD, "host", "EnableGpuFirmware=0 in the loaded driver");
-	else
-		emit(a, ST_PASS, "host", "GSP firmware is not turned off");
-}
-
-static void device_nodes(struct audit *a)
-{
-	const struct ev_item *list = ev_get(a->ev, EV_LIST, "/dev");
-	bool any = false;
-
-	if (!aud_anchor(a, "/dev")) {
-		emit(a, ST_UNKNOWN, "host", "/dev not visible");
-		return;
-	}
-	for (const char *n = ev_name(list, NULL); n; n = ev_name(list, n)) {
-		const struct ev_item *st;
-
-		if (strncmp(n, "nvidia", 6) || !strcmp(n, "nvidia-caps"))
-			continue;
-		any = true;
-		st = ev_getf(a->ev, EV_STAT, "/dev/%s", n);
-		aud_note(a, st, st->err ? strerror(st->err) : NULL);
-		if (!st->err && st->mode & 0002) {
-			emit(a, ST_BAD, st->path, "mode %04o: open to every user (NVreg_DeviceFileMode and _GID set it; chmod is undone)", st->mode & 07777);
-			return;
-		}
-	}
-	emit(a, any ? ST_PASS : ST_NA, "host", any ? "GPU nodes are not for everyone" : "no NVIDIA device nodes");
-}
-
-static void integrity(struct audit *a)
-{
-	const char *v;
-	int loaded = aud_module(a, "nvidia");
-	enum got g;
-
-	if (loaded <= 0) {
-		emit(a, loaded ? ST_UNKNOWN : ST_NA, "host", "the NVIDIA driver is not loaded");
-		return;
-	}
-	g = aud_line(a, &v, "/sys/module/nvidia/taint");
-	if (g == GOT_VALUE && strchr(v, 'E'))
-		emit(a, ST_BAD, "host", "the loaded module is unsigned (taint %s)", v);
-	else if (g == GOT_VALUE && strspn(v, "POCKF") == strlen(v))
-		emit(a, ST_PASS, "host", "the loaded module is signed (taint \"%s\")", v);
-	else {
-		aud_note(a, ev_get(a->ev, EV_READ, "/sys/module/nvidia/taint"), "no taint flags");
-		emit(a, ST_UNKNOWN, "host", "module taint not visible");
-	}
-}
-
 static void code43(struct audit *a)
 {
 	const struct domains *ds = &a->host->dom;
@@ -715,51 +417,6 @@ static void code43(struct audit *a)
 			return;
 		}
 	emit(a, ds->n ? ST_PASS : ST_NA, "host", ds->n ? "no domain hides the hypervisor" : "no libvirt domain");
-}
-
-static void peermem(struct audit *a)
-{
-	int on = aud_module(a, "nvidia_peermem");
-
-	if (on > 0)
-		emit(a, ST_BAD, "host", "nvidia_peermem is loaded: network cards may reach GPU memory");
-	else
-		emit(a, on ? ST_UNKNOWN : ST_PASS, "host", "nvidia_peermem is not loaded");
-}
-
-static void xids(struct audit *a)
-{
-	/* The application's own faults; the rest concern the GPU or its driver. */
-	static const int app[] = {13, 31, 43, 45};
-	const struct klog *k = &a->host->log;
-	unsigned n = 0, all = 0;
-	const struct klog_hit *first = NULL;
-
-	for (size_t i = 0; i < k->n; i++) {
-		const struct klog_hit *h = &k->hit[i];
-		int code = 0, mine = 0;
-
-		if (!strcmp(h->rule->name, "xid"))
-			code = atoi(h->match[1]);
-		else if (strcmp(h->rule->name, "xid-busoff") && strcmp(h->rule->name, "gsp"))
-			continue;
-		all++;
-		for (int x = 0; x < 4; x++)
-			mine |= code == app[x];
-		if (!mine) {
-			first = first ? first : h;
-			n++;
-		}
-	}
-	if (first) {
-		aud_quote(a, first->src, first->text);
-		emit(a, ST_BAD, "host", "%u driver or hardware fault(s) logged, first: %s", n, first->text);
-		return;
-	}
-	if (!k->any)
-		for (size_t i = 0; i < k->nsource; i++)
-			aud_note(a, k->source[i], ev_text_problem(k->source[i]) ? ev_text_problem(k->source[i]) : "empty");
-	emit(a, k->any ? ST_PASS : ST_UNKNOWN, "host", "no GPU fault in what the kernel log still holds (%u of applications)", all);
 }
 
 static void ignored_conf(struct audit *a)
@@ -829,25 +486,25 @@ static const struct check checks[] = {
 	 "Give each VM its own device.", ""},
 	{"BIND-014", "E14", "No service keeps the driver busy", "M----", 2, 3, nvidia_clients, "An open node blocks unbinding and resets.", "/proc/*/fd",
 	 "Stop nvidia-persistenced, DCGM, Xorg before rebinding.", ""},
-	{"BIND-015", "E15", "Kernel module and libraries are one version", "-HHHH", 4, 3, skew, "They refuse to work together.", "/sys/module/nvidia/version, library names, log",
+	{"BIND-015", "E15", "Kernel module and libraries are one version", "-HHHH", 4, 3, driver_skew, "They refuse to work together.", "/sys/module/nvidia/version, library names, log",
 	 "Install one version; hold the packages; reload or reboot.", ""},
 	{"BIND-016", "E16", "The driver is new enough for the GPU", "-HHHH", 4, 2, driver_floor, "Older branches do not know the model.", "driver version, PCI ids",
 	 "Upgrade the driver.", "NVIDIA MIG user guide, data-centre driver release notes"},
-	{"BIND-017", "E17", "Automatic upgrades leave the driver alone", "LMMMM", 3, 3, upgrades_held, "A library upgraded under a loaded module is BIND-015.",
+	{"BIND-017", "E17", "Automatic upgrades leave the driver alone", "LMMMM", 3, 3, driver_upgrades_held, "A library upgraded under a loaded module is BIND-015.",
 	 "apt and dnf configuration", "apt-mark hold, versionlock, Package-Blacklist.", ""},
-	{"BIND-018", "E18", "There is a kernel to go back to", "MMMMM", 3, 2, rollback, "Modules are built per kernel; a build may fail.", "/boot", "Keep the previous kernel.", ""},
-	{"BIND-019", "E19", "Driver parameters are safe", "-MMMM", 4, 2, nv_params, "Zeroed memory, restricted counters, restricted nodes.", "/proc/driver/nvidia/params",
+	{"BIND-018", "E18", "There is a kernel to go back to", "MMMMM", 3, 2, driver_rollback, "Modules are built per kernel; a build may fail.", "/boot", "Keep the previous kernel.", ""},
+	{"BIND-019", "E19", "Driver parameters are safe", "-MMMM", 4, 2, driver_params, "Zeroed memory, restricted counters, restricted nodes.", "/proc/driver/nvidia/params",
 	 "Remove the option; NVreg_DeviceFileMode=0660 with a group on multi-user hosts.", ""},
-	{"BIND-020", "E20", "No setting that exists in no driver", "MMMMM", 3, 2, placebos, "A control believed to be on that is absent.", "modprobe.d, kernel log, /etc/environment",
+	{"BIND-020", "E20", "No setting that exists in no driver", "MMMMM", 3, 2, driver_placebos, "A control believed to be on that is absent.", "modprobe.d, kernel log, /etc/environment",
 	 "Remove it and use a control that exists.", ""},
-	{"BIND-021", "E21", "GSP firmware is on", "-HHHH", 4, 1, gsp_off, "NVreg_EnableGpuFirmware=0 is no hardening; it disables the GPU's system processor.",
+	{"BIND-021", "E21", "GSP firmware is on", "-HHHH", 4, 1, driver_gsp_off, "NVreg_EnableGpuFirmware=0 is no hardening; it disables the GPU's system processor.",
 	 "modprobe.d, /proc/driver/nvidia/params", "Remove it.", ""},
-	{"BIND-022", "E22", "GPU device nodes are not for everyone", "MMMMI", 3, 3, device_nodes, "Every local user can use the GPU and attack its driver.", "/dev/nvidia*",
+	{"BIND-022", "E22", "GPU device nodes are not for everyone", "MMMMI", 3, 3, driver_device_nodes, "Every local user can use the GPU and attack its driver.", "/dev/nvidia*",
 	 "NVreg_DeviceFileMode=0660, NVreg_DeviceFileGID.", ""},
-	{"BIND-023", "E23", "The loaded module is signed", "-MMMM", 4, 2, integrity, "A signature shows the module is the vendor's.", "/sys/module/nvidia/taint", "Sign it; reinstall.", ""},
+	{"BIND-023", "E23", "The loaded module is signed", "-MMMM", 4, 2, driver_integrity, "A signature shows the module is the vendor's.", "/sys/module/nvidia/taint", "Sign it; reinstall.", ""},
 	{"BIND-024", "E24", "No obsolete hiding of the hypervisor", "L----", 1, 3, code43, "Code 43 was a matter of GeForce drivers before 465.", "libvirt XML", "Remove <hidden> and vendor_id.", ""},
-	{"BIND-025", "E25", "GPU memory is not open to network cards", "IIIII", 2, 2, peermem, "nvidia_peermem serves GPUDirect RDMA.", "/sys/module", "Unload it where unused.", ""},
-	{"BIND-026", "M3", "No GPU faults in the log", "MHHHH", 4, 3, xids, "Faults of hardware or driver come before outages. Applications' own faults (13, 31, 43, 45) are not counted.",
+	{"BIND-025", "E25", "GPU memory is not open to network cards", "IIIII", 2, 2, driver_peermem, "nvidia_peermem serves GPUDirect RDMA.", "/sys/module", "Unload it where unused.", ""},
+	{"BIND-026", "M3", "No GPU faults in the log", "MHHHH", 4, 3, driver_xids, "Faults of hardware or driver come before outages. Applications' own faults (13, 31, 43, 45) are not counted.",
 	 "kernel log", "explain-log names cause and remedy of each.", "rule M3"},
 	{"BIND-027", "1.0", "modprobe reads every file in its directory", "LLLLL", 2, 3, ignored_conf, "A file without .conf is ignored without a word.", "modprobe.d", "Rename it.", ""},
 	{"BIND-028", "A2.3", "vGPU virtual functions stay with nvidia", "--H--", 3, 3, vf_driver, "Vendor VFIO: the nvidia driver itself hands the function out.", "driver links",

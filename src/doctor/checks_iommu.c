@@ -97,22 +97,19 @@ static void active(struct audit *a)
 		emit(a, ST_UNKNOWN, "host", "IOMMU state not visible");
 }
 
+static void gpu_group_one(struct audit *a, const struct pci_dev *d)
+{
+	note_dev(a, d);
+	aud_note(a, d->group_item, d->group || absent(d->group_item) ? NULL : strerror(d->group_item->err));
+	if (d->group)
+		emit(a, ST_PASS, d->bdf, "in IOMMU group %s", d->group);
+	else
+		emit(a, absent(d->group_item) ? ST_BAD : ST_UNKNOWN, d->bdf, "in no IOMMU group");
+}
+
 static void gpu_group(struct audit *a)
 {
-	const struct host *h = a->host;
-
-	if (!need_gpus(a))
-		return;
-	for (size_t i = 0; i < h->ngpu; i++) {
-		const struct pci_dev *d = h->gpu[i];
-
-		note_dev(a, d);
-		aud_note(a, d->group_item, d->group || absent(d->group_item) ? NULL : strerror(d->group_item->err));
-		if (d->group)
-			emit(a, ST_PASS, d->bdf, "in IOMMU group %s", d->group);
-		else
-			emit(a, absent(d->group_item) ? ST_BAD : ST_UNKNOWN, d->bdf, "in no IOMMU group");
-	}
+	each_gpu(a, gpu_group_one);
 }
 
 static void off_by_param(struct audit *a)
@@ -391,37 +388,34 @@ static void lazy(struct audit *a)
 		emit(a, ST_NA, "host", "no group with translated DMA of the host (%u of other types)", other);
 }
 
+static void rmrr_one(struct audit *a, const struct pci_dev *d)
+{
+	const struct ev_item *res;
+	const char *hit = NULL;
+
+	aud_note(a, d->group_item, d->group || absent(d->group_item) ? NULL : strerror(d->group_item->err));
+	if (!d->group) {
+		emit(a, ST_NA, d->bdf, "in no IOMMU group");
+		return;
+	}
+	if (aud_text(a, &res, "/sys/kernel/iommu_groups/%s/reserved_regions", d->group) == GOT_ABSENT)
+		aud_note(a, res, "not there");
+	for (const char *p = res->text ? res->data : NULL; p && *p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL) {
+		size_t n = strcspn(p, "\n");
+
+		if (n > 7 && !strncmp(p + n - 7, " direct", 7))
+			hit = p;
+	}
+	if (hit)
+		emit(a, ST_BAD, d->bdf, "group %s holds a region the firmware reserved (%.33s): it cannot be given to a guest",
+		     d->group, hit);
+	else
+		emit(a, ST_PASS, d->bdf, "no fixed reserved region in group %s", d->group);
+}
+
 static void rmrr(struct audit *a)
 {
-	const struct host *h = a->host;
-
-	if (!need_gpus(a))
-		return;
-	aud_common(a);
-	for (size_t i = 0; i < h->ngpu; i++) {
-		const struct pci_dev *d = h->gpu[i];
-		const struct ev_item *res;
-		const char *hit = NULL;
-
-		aud_note(a, d->group_item, d->group || absent(d->group_item) ? NULL : strerror(d->group_item->err));
-		if (!d->group) {
-			emit(a, ST_NA, d->bdf, "in no IOMMU group");
-			continue;
-		}
-		if (aud_text(a, &res, "/sys/kernel/iommu_groups/%s/reserved_regions", d->group) == GOT_ABSENT)
-			aud_note(a, res, "not there");
-		for (const char *p = res->text ? res->data : NULL; p && *p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL) {
-			size_t n = strcspn(p, "\n");
-
-			if (n > 7 && !strncmp(p + n - 7, " direct", 7))
-				hit = p;
-		}
-		if (hit)
-			emit(a, ST_BAD, d->bdf, "group %s holds a region the firmware reserved (%.33s): it cannot be given to a guest",
-			     d->group, hit);
-		else
-			emit(a, ST_PASS, d->bdf, "no fixed reserved region in group %s", d->group);
-	}
+	each_gpu(a, rmrr_one);
 }
 
 /* Address bits that a guest with every GPU would need: 2 × Σ BARs, rounded to a power of two. */
@@ -508,13 +502,8 @@ static void faults(struct audit *a)
 		}
 	if (n)
 		emit(a, ST_BAD, "host", "%u IOMMU fault(s) in the kernel log, first: %s", n, first);
-	else if (k->any)
-		emit(a, ST_PASS, "host", "no IOMMU fault in what the kernel log still holds");
-	else {
-		for (size_t i = 0; i < k->nsource; i++)
-			aud_note(a, k->source[i], ev_text_problem(k->source[i]));
-		emit(a, ST_UNKNOWN, "host", "no kernel log readable");
-	}
+	else
+		emit(a, note_log(a) ? ST_PASS : ST_UNKNOWN, "host", "no IOMMU fault in what the kernel log still holds");
 }
 
 static void ivrs_bug(struct audit *a)
@@ -541,22 +530,18 @@ static void ivrs_bug(struct audit *a)
 		emit(a, ST_UNKNOWN, "host", "the IVRS table cannot be read");
 }
 
+static void ats_one(struct audit *a, const struct pci_dev *d)
+{
+	note_config(a, d);
+	if (d->cfg.ats_on)
+		emit(a, ST_BAD, d->bdf, "ATS is on: the device's translated requests pass the IOMMU unchecked");
+	else
+		emit(a, ST_PASS, d->bdf, d->cfg.ats ? "ATS is off" : "the device has no ATS");
+}
+
 static void ats(struct audit *a)
 {
-	const struct host *h = a->host;
-
-	if (!need_gpus(a))
-		return;
-	aud_common(a);
-	for (size_t i = 0; i < h->ngpu; i++) {
-		const struct pci_dev *d = h->gpu[i];
-
-		note_config(a, d);
-		if (d->cfg.ats_on)
-			emit(a, ST_BAD, d->bdf, "ATS is on: the device's translated requests pass the IOMMU unchecked");
-		else
-			emit(a, ST_PASS, d->bdf, d->cfg.ats ? "ATS is off" : "the device has no ATS");
-	}
+	each_gpu(a, ats_one);
 }
 
 static void posted(struct audit *a)

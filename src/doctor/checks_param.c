@@ -9,16 +9,12 @@
 static void unknown_params(struct audit *a)
 {
 	const struct klog_hit *hit = log_hit(a, "unknown-params", NULL);
-	const struct klog *k = &a->host->log;
 
 	if (hit) {
 		emit(a, ST_BAD, "host", "the kernel does not know: %s", hit->match[0]);
 		return;
 	}
-	if (!k->any)
-		for (size_t i = 0; i < k->nsource; i++)
-			aud_note(a, k->source[i], ev_text_problem(k->source[i]) ? ev_text_problem(k->source[i]) : "empty");
-	emit(a, k->any ? ST_PASS : ST_UNKNOWN, "host", "the kernel log names no unknown parameter");
+	emit(a, note_log(a) ? ST_PASS : ST_UNKNOWN, "host", "the kernel log names no unknown parameter");
 }
 
 /* One finding for each item of a list that stands in the value of a parameter. */

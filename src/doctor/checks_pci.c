@@ -22,18 +22,6 @@ static bool bars(struct audit *a, const struct pci_dev *d, struct pci_bar bar[6]
 	return false;
 }
 
-/* Runs judge for every GPU, with what was noted so far common to all. */
-static void each_gpu(struct audit *a, void (*judge)(struct audit *, const struct pci_dev *))
-{
-	if (!need_gpus(a))
-		return;
-	aud_common(a);
-	for (size_t i = 0; i < a->host->ngpu; i++) {
-		note_dev(a, a->host->gpu[i]);
-		judge(a, a->host->gpu[i]);
-	}
-}
-
 static void assigned_one(struct audit *a, const struct pci_dev *d)
 {
 	struct pci_bar bar[6];
@@ -161,8 +149,6 @@ static void bar_64(struct audit *a)
 
 static void log_absent(struct audit *a, const char *const *rule, size_t n, const char *what)
 {
-	const struct klog *k = &a->host->log;
-
 	for (size_t i = 0; i < n; i++) {
 		const struct klog_hit *hit = log_hit(a, rule[i], NULL);
 
@@ -171,10 +157,7 @@ static void log_absent(struct audit *a, const char *const *rule, size_t n, const
 			return;
 		}
 	}
-	if (!k->any)
-		for (size_t i = 0; i < k->nsource; i++)
-			aud_note(a, k->source[i], ev_text_problem(k->source[i]) ? ev_text_problem(k->source[i]) : "empty");
-	emit(a, k->any ? ST_PASS : ST_UNKNOWN, "host", "no %s in what the kernel log still holds", what);
+	emit(a, note_log(a) ? ST_PASS : ST_UNKNOWN, "host", "no %s in what the kernel log still holds", what);
 }
 
 static void bar_log(struct audit *a)

@@ -245,6 +245,17 @@ void note_dev(struct audit *a, const struct pci_dev *d)
 		aud_note(a, d->id_item[0], d->id_known ? NULL : "device cannot be identified");
 }
 
+void each_gpu(struct audit *a, void (*judge)(struct audit *, const struct pci_dev *))
+{
+	if (!need_gpus(a))
+		return;
+	aud_common(a);
+	for (size_t i = 0; i < a->host->ngpu; i++) {
+		note_dev(a, a->host->gpu[i]);
+		judge(a, a->host->gpu[i]);
+	}
+}
+
 void note_vfs(struct audit *a)
 {
 	const struct pci *p = &a->host->pci;
@@ -295,6 +306,15 @@ const struct klog_hit *log_hit(struct audit *a, const char *rule, const struct k
 	if (hit)
 		aud_quote(a, hit->src, hit->text);
 	return hit;
+}
+
+bool note_log(struct audit *a)
+{
+	const struct klog *k = &a->host->log;
+
+	for (size_t i = 0; !k->any && i < k->nsource; i++)
+		aud_note(a, k->source[i], ev_text_problem(k->source[i]) ? ev_text_problem(k->source[i]) : "empty");
+	return k->any;
 }
 
 bool note_modconf(struct audit *a)

@@ -63,6 +63,8 @@ enum mode host_guess_mode(struct host *h, struct ev *ev, const char **reason);
 
 /* Notes the PCI listing; emits the result when there is no GPU (not applicable or unknown). */
 bool need_gpus(struct audit *a);
+/* Runs judge for every GPU, with what was noted so far common to all; its identity is noted. */
+void each_gpu(struct audit *a, void (*judge)(struct audit *, const struct pci_dev *));
 /* Notes a device's identity; used before judging it. */
 void note_dev(struct audit *a, const struct pci_dev *d);
 /* Notes every graphics function of which cannot be told whether it is a virtual one. */
@@ -73,6 +75,8 @@ bool note_config(struct audit *a, const struct pci_dev *d);
 int cmd_token(struct audit *a, const char *name, const char **value);
 /* A kernel log hit by rule name, noted; NULL none. Its absence proves nothing. */
 const struct klog_hit *log_hit(struct audit *a, const char *rule, const struct klog_hit *after);
+/* True when a kernel log could be read; else its sources are noted as unreadable. */
+bool note_log(struct audit *a);
 /* Notes all modprobe.d sources; false when one could not be read. */
 bool note_modconf(struct audit *a);
 void note_mod_line(struct audit *a, const struct mod_line *l);
