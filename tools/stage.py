@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 
@@ -54,6 +55,7 @@ class Vgpud:
         self.log_path = os.path.join(folder, 'vgpud.log')
         self.options = list(options)
         self.proc = None
+        self.lines, self.cond = 0, threading.Condition()  # of its log
 
     def __enter__(self):
         self.start()
@@ -74,12 +76,33 @@ class Vgpud:
         notify_path = os.path.join(self.folder, 'notify')
         if os.path.exists(notify_path):
             os.unlink(notify_path)
-        with open(self.log_path, 'ab') as log, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(notify_path)
             os.chmod(notify_path, 0o777)
-            self.proc = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            self.proc = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                          env=dict(os.environ, NOTIFY_SOCKET=notify_path))
+            threading.Thread(target=self._read_log, args=(self.proc.stderr,), daemon=True).start()
             self._wait_ready(notify)
+
+    def _read_log(self, pipe):
+        with open(self.log_path, 'ab', buffering=0) as log, pipe:
+            for line in pipe:
+                log.write(line)
+                with self.cond:
+                    self.lines += 1
+                    self.cond.notify_all()
+
+    def wait_for(self, test, what, timeout=30):
+        """The control socket has no events, but the log has: with log-level=debug one line for every change
+        of a channel, and the broker answers nobody in the midst of one."""
+        deadline = time.monotonic() + timeout
+        while True:
+            seen = self.lines
+            if test():
+                return
+            with self.cond:
+                if not self.cond.wait_for(lambda: self.lines != seen, deadline - time.monotonic()):
+                    raise AssertionError(f'{what}: not within {timeout} s')
 
     def _wait_ready(self, notify, timeout=60):
         notify.settimeout(0.2)

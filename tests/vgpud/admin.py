@@ -7,10 +7,9 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import traceback
 
 sys.path.insert(0, os.path.dirname(__file__))
-from harness import ADMIN, SOFTCUDA, Peer, Vgpud  # noqa: E402
+from harness import ADMIN, Peer, Vgpud, main  # noqa: E402
 
 DONE, REFUSED, USAGE, UNREACHABLE = range(4)
 
@@ -90,23 +89,5 @@ def test_help():
         assert command in r.stdout, command
 
 
-def main():
-    if not SOFTCUDA.exists():
-        print('skipped: softcuda is not built')
-        return 77
-    failed = 0
-    for name, f in list(globals().items()):
-        if name.startswith('test_'):
-            try:
-                f()
-                print('ok', name, flush=True)
-            except Exception:  # one test's failure must not hide the others
-                failed += 1
-                print('not ok', name)
-                traceback.print_exc(file=sys.stdout)
-    print(f'{failed} failed')
-    return 1 if failed else 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(globals()))

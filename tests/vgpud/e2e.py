@@ -9,11 +9,10 @@ import struct
 import subprocess
 import sys
 import tempfile
-import traceback
 
 sys.path.insert(0, os.path.dirname(__file__))
 from harness import (ADMIN, DEAD, FREE, MAGIC, RUN, RUNNING, SOFTCUDA, SPINNER, VGPUD, Peer, Refused,  # noqa: E402
-                     Vgpud, wait_for)
+                     Vgpud, main, wait_for)
 
 ERR_CRASHED, ERR_KEEPER_GONE = 1, 8
 VM_DEAD = 3
@@ -359,25 +358,5 @@ def test_vgpu_run():
     fails([RUN, '--direct', '--', '/nonexistent/program'], '/nonexistent/program')
 
 
-def main():
-    if not SOFTCUDA.exists():
-        print('skipped: softcuda is not built')
-        return 77
-    failed = 0
-    only = sys.argv[1:]
-    for name, f in list(globals().items()):
-        if not name.startswith('test_') or (only and name not in only):
-            continue
-        try:
-            f()
-            print('ok', name, flush=True)
-        except Exception:  # one test's failure must not hide the others
-            failed += 1
-            print('not ok', name)
-            traceback.print_exc(file=sys.stdout)
-    print(f'{failed} failed')
-    return 1 if failed else 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(globals()))

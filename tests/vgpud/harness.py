@@ -12,8 +12,10 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import time
+import traceback
 
 BUILD = pathlib.Path(os.environ['VGPU_BUILD'])
 VGPUD = BUILD / 'src/vgpud/vgpud'
@@ -166,3 +168,25 @@ class Peer:
         self.bar.close()
         for fd in self.fds:
             os.close(fd)
+
+
+def main(tests):
+    """Runs every test_* of a script's globals(), or those its command line names; the script's exit status."""
+    if not SOFTCUDA.exists():
+        print('skipped: softcuda is not built')
+        return 77
+    known = [name for name in tests if name.startswith('test_')]
+    only = sys.argv[1:] or known
+    failed = [name for name in only if name not in known]
+    for name in failed:
+        print('not ok', name, '(no such test)')
+    for name in [n for n in known if n in only]:
+        try:
+            tests[name]()
+            print('ok', name, flush=True)
+        except Exception:  # one test's failure must not hide the others
+            failed.append(name)
+            print('not ok', name)
+            traceback.print_exc(file=sys.stdout)
+    print(f'{len(failed)} failed')
+    return 1 if failed else 0

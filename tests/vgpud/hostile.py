@@ -13,10 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import DEAD, RUN, RUNNING, SOFTCUDA, SPINNER, Peer, Refused, Vgpud, wait_for  # noqa: E402
+from harness import DEAD, RUN, RUNNING, SPINNER, Peer, Refused, Vgpud, main, wait_for  # noqa: E402
 
 FULL = struct.pack('<Q', 2**64 - 2)
 
@@ -284,24 +283,5 @@ def is_child(pid, parent):
         return False
 
 
-def main():
-    if not SOFTCUDA.exists():
-        print('skipped: softcuda is not built')
-        return 77
-    failed = 0
-    for name, f in list(globals().items()):
-        if not name.startswith('test_') or (sys.argv[1:] and name not in sys.argv[1:]):
-            continue
-        try:
-            f()
-            print('ok', name, flush=True)
-        except Exception:  # one test's failure must not hide the others
-            failed += 1
-            print('not ok', name)
-            traceback.print_exc(file=sys.stdout)
-    print(f'{failed} failed')
-    return 1 if failed else 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(globals()))

@@ -29,6 +29,8 @@ struct job {
 static struct job jobs[MAX_JOBS];
 static int port;
 static int child_pipe[2];
+static sigset_t quiet; /* SIGIO unblocked: the mask to wait with */
+static volatile sig_atomic_t host_changed; /* the host's side of the port was opened or closed */
 
 static void die(const char *what)
 {
@@ -52,6 +54,15 @@ static void put(const void *data, size_t len)
 	}
 }
 
+/* Nobody at the other end: reads return 0, and poll() would not wait. The port tells by SIGIO when that
+ * changes; it is blocked but here and in loop(), so none is lost between a look and a wait. */
+static void wait_for_host(void)
+{
+	while (!host_changed)
+		ppoll(NULL, 0, NULL, &quiet);
+	host_changed = 0;
+}
+
 static void get(void *data, size_t len)
 {
 	char *p = data;
@@ -61,8 +72,8 @@ static void get(void *data, size_t len)
 
 		if (n < 0 && errno != EINTR)
 			die("read from host");
-		if (n == 0) /* nobody at the other end yet */
-			usleep(10000);
+		if (n == 0)
+			wait_for_host();
 		if (n > 0) {
 			p += n;
 			len -= n;
@@ -173,16 +184,36 @@ static void on_child(int sig)
 	(void)n;
 }
 
+static void on_io(int sig)
+{
+	host_changed = 1;
+}
+
+static void watch_host(void)
+{
+	struct sigaction sa = {.sa_handler = on_io};
+	sigset_t io;
+
+	sigemptyset(&io);
+	sigaddset(&io, SIGIO);
+	sigprocmask(SIG_BLOCK, &io, &quiet);
+	sigdelset(&quiet, SIGIO);
+	sigaction(SIGIO, &sa, NULL);
+	if (fcntl(port, F_SETOWN, getpid()) || fcntl(port, F_SETFL, fcntl(port, F_GETFL) | O_ASYNC))
+		die("SIGIO of the port");
+}
+
 static void loop(void)
 {
 	struct pollfd p[MAX_JOBS + 2];
 	unsigned of[MAX_JOBS + 2];
+	int gone = 0; /* the host's side is closed */
 
 	for (;;) {
 		char c[64];
 		unsigned n = 2;
 
-		p[0] = (struct pollfd){.fd = port, .events = POLLIN};
+		p[0] = (struct pollfd){.fd = gone ? -1 : port, .events = POLLIN};
 		p[1] = (struct pollfd){.fd = child_pipe[0], .events = POLLIN};
 		for (unsigned id = 0; id < MAX_JOBS; id++) {
 			if (jobs[id].out < 0)
@@ -190,8 +221,10 @@ static void loop(void)
 			of[n] = id;
 			p[n++] = (struct pollfd){.fd = jobs[id].out, .events = POLLIN};
 		}
-		if (poll(p, n, -1) < 0 && errno != EINTR)
+		if (ppoll(p, n, NULL, &quiet) < 0 && errno != EINTR)
 			die("poll");
+		if (host_changed)
+			gone = host_changed = 0;
 		for (unsigned i = 2; i < n; i++)
 			if (p[i].revents)
 				forward(of[i], 0);
@@ -199,8 +232,8 @@ static void loop(void)
 			reap();
 		if (p[0].revents & POLLIN)
 			obey();
-		else if (p[0].revents) /* host side closed: wait for it to come back */
-			usleep(50000);
+		else if (p[0].revents)
+			gone = 1;
 	}
 }
 
@@ -220,6 +253,7 @@ int main(int argc, char **argv)
 	if (pipe2(child_pipe, O_CLOEXEC | O_NONBLOCK))
 		die("pipe");
 	sigaction(SIGCHLD, &sa, NULL);
+	watch_host();
 	put("hello\n", 6);
 	loop();
 }

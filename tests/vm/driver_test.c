@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -477,6 +478,25 @@ static void case_hold(const char *arg)
 	pause();
 }
 
+/* The node comes some time after the device was plugged. */
+static void await_node(void)
+{
+	char events[4096];
+	int fd = inotify_init1(IN_CLOEXEC);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	CHECK(fd >= 0 && inotify_add_watch(fd, "/dev", IN_CREATE) >= 0);
+	while (access(NODE, F_OK)) {
+		CHECK(poll(&p, 1, 60000) == 1);
+		CHECK(read(fd, events, sizeof events) > 0);
+	}
+	close(fd);
+}
+
+static void case_appear(const char *arg)
+{
+}
+
 static const struct {
 	const char *name;
 	void (*run)(const char *arg);
@@ -485,13 +505,15 @@ static const struct {
 	{"all", case_all},	     {"extents", case_extents},	    {"hugepages", case_hugepages},
 	{"fork", case_fork},	     {"interrupt", case_interrupt}, {"direct", case_direct},
 	{"dirty", case_dirty},	     {"unplug", case_unplug},	    {"hold", case_hold},
-	{"zero", case_zero},
+	{"zero", case_zero},	     {"appear", case_appear},
 };
 
 int main(int argc, char **argv)
 {
 	for (unsigned i = 0; argc >= 2 && i < sizeof cases / sizeof *cases; i++) {
 		if (strcmp(argv[1], cases[i].name) == 0) {
+			if (cases[i].run == case_appear)
+				await_node();
 			map_header();
 			cases[i].run(argc > 2 ? argv[2] : "");
 			printf("ok %s\n", argv[1]);
