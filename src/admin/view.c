@@ -21,6 +21,9 @@ static void cell(const struct view_column *c, json_t *row, char *out)
 	case VIEW_SECONDS:
 		snprintf(out, CELL, "%.3f s", n);
 		return;
+	case VIEW_NS:
+		snprintf(out, CELL, "%.3f s", n / 1e9);
+		return;
 	case VIEW_PERCENT:
 		snprintf(out, CELL, "%.1f %%", 100 * n);
 		return;

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum view_kind { VIEW_TEXT, VIEW_COUNT, VIEW_BYTES, VIEW_SECONDS, VIEW_PERCENT, VIEW_MICROSECONDS, VIEW_TABLE };
+enum view_kind { VIEW_TEXT, VIEW_COUNT, VIEW_BYTES, VIEW_SECONDS, VIEW_NS, VIEW_PERCENT, VIEW_MICROSECONDS, VIEW_TABLE };
 
 struct view_column {
 	const char *key, *title; /* key NULL: end */

@@ -156,5 +156,6 @@ enum ipc_exec_fd {
 	IPC_FD_END
 };
 /* Descriptor numbers of a broker. */
-enum ipc_broker_fd { IPC_BFD_SOCK = 3, IPC_BFD_CONFIG = 4 };
+/* STATE: the broker's own notes, kept for its successor (broker/state.c). */
+enum ipc_broker_fd { IPC_BFD_SOCK = 3, IPC_BFD_CONFIG, IPC_BFD_STATE };
 #endif

@@ -17,7 +17,9 @@
 #include "base/loop.h"
 #include "executor/lease_page.h"
 #include "vgpud/broker/channel_states.h"
+#include "vgpud/broker/events.h"
 #include "vgpud/broker/sched.h"
+#include "vgpud/broker/settings.h"
 #include "vgpud/config.h"
 #include "vgpud/ipc.h"
 
@@ -28,17 +30,6 @@ struct sqlite3;
 #define TIMELINE_BUCKETS 6000u	   /* ten minutes */
 #define FAULTS_MAX 16u
 #define VMS_MAX 4096u
-
-struct vm_settings {
-	uint32_t id;
-	char name[IPC_NAME_LEN];
-	uint32_t priority; /* 4 high, 2 medium, 1 low */
-	uint32_t weight;   /* 1..100 */
-	uint64_t quota;	   /* bytes of device memory */
-	uint64_t job_timeout_ns, hard_timeout_ns; /* 0: the configuration's */
-	uint64_t bar_size;
-	uint32_t uid; /* who may use it over unix; -1: whoever reaches the socket */
-};
 
 struct vm {
 	struct list node;
@@ -132,11 +123,14 @@ struct broker {
 	struct device dev;
 	struct sqlite3 *db;
 	uint32_t next_exec, next_vm;
+	uint32_t waited_vm; /* id of the VM whose LISTENING a command waits for */
 	bool synced, ready;
 	uint64_t refusals_since; /* ns: begin of the window */
 	unsigned refusals;	 /* in it */
 	char probe_text[IPC_TEXT_LEN]; /* why the probe failed */
 	unsigned listening_pending; /* LISTEN answers awaited before READY */
+	char state_trouble[512]; /* why the last write to state.db failed; empty: it did not */
+	struct events events;
 };
 
 /* link.c */
@@ -151,7 +145,15 @@ struct vm *vm_by_id(struct broker *b, uint32_t id);
 struct vgpu_err *vm_add(struct broker *b, struct vm_settings *s, struct vm **out);
 void vm_remove(struct vm *vm);
 void vm_listen(struct vm *vm);
+void vm_unlisten(struct vm *vm);
+/* All or nothing, at once. Refuses what does not fit; what is stored is the caller's. */
+struct vgpu_err *vm_change(struct vm *vm, const struct vm_settings *to);
+void vm_remember_fault(struct vm *vm, uint64_t at);
 bool vm_fault(struct vm *vm, uint64_t now);
+/* Running executors end, calls return VGPU_ERR_QUARANTINED, nobody is let in. */
+void vm_quarantine(struct vm *vm);
+void vm_release(struct vm *vm);
+bool vm_connected(const struct vm *vm);
 uint64_t device_reserved(const struct broker *b);
 uint64_t bar_reserved(const struct broker *b);
 void vm_timeline_add(struct vm *vm, uint64_t now, uint64_t ns);
@@ -193,14 +195,45 @@ void exec_look(struct bexec *x);
 void exec_lease_end(struct bexec *x);
 
 /* control.c */
+struct asker {
+	uint32_t uid;
+	int32_t pid;
+	bool admin;
+};
 int control_start(struct broker *b, int fd);
 void control_listening(struct vm *vm, int rc);
+void control_event(struct broker *b); /* one was added: whoever waits for it is answered */
+
+/* commands.c */
+enum command_wait { WAIT_NOT, WAIT_LISTENING, WAIT_EVENT };
+/* *data, an error, or *wait: answered later by control_listening() (VM b->waited_vm) or control_event(). */
+struct vgpu_err *command_run(struct broker *b, const struct asker *who, json_t *q, json_t **data, enum command_wait *wait);
+
+/* views.c */
+json_t *vm_view(const struct vm *vm, bool detail);
+json_t *connections_view(struct broker *b);
+json_t *health_view(struct broker *b);
+json_t *status_view(struct broker *b);
+json_t *timeline_view(struct broker *b, uint64_t since_bucket);
 
 /* state.c */
+struct change {
+	const struct asker *who;
+	const char *command, *object; /* object: the VM's name */
+	const char *text;	      /* what was set to what */
+	const struct vm *vm;	      /* to be stored as it is now; NULL: none */
+	uint32_t drop;		      /* id of a VM to be forgotten; 0: none */
+	bool forget_faults;
+};
 struct vgpu_err *state_open(struct broker *b);
-struct vgpu_err *state_load(struct broker *b);
-struct vgpu_err *state_put(struct broker *b, const struct vm_settings *s);
-struct vgpu_err *state_delete(struct broker *b, uint32_t id);
+/* All of it or nothing, with who did it. */
+struct vgpu_err *state_record(struct broker *b, const struct change *c);
+/* Counted; with its quarantine, if it led to one. A full disk is no reason not to go on. */
+void state_fault(struct vm *vm, const char *kind);
+/* Renews the copy a later broker falls back on. */
+void state_copy(struct broker *b);
+/* Rows as objects; arg is bound to the query's only parameter. */
+struct vgpu_err *state_rows(struct broker *b, const char *sql, const char *const *keys, const char *arg, json_t **out);
 
 /* jail.c */
 struct vgpu_err *broker_jail_identity(const struct vgpud_config *c);

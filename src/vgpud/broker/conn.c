@@ -67,8 +67,8 @@ static void fill_header(struct bconn *c)
 
 	h->bar_size = c->bar_size;
 	h->vm_id = s->id;
-	h->priority = s->priority;
-	h->weight = s->weight;
+	h->priority = (uint32_t)s->priority;
+	h->weight = (uint32_t)s->weight;
 	h->quota = s->quota;
 	h->channels = c->n_channels;
 	h->extents = vgpu_extent_count(c->bar_size);
@@ -182,6 +182,7 @@ void conn_maybe_free(struct bconn *c)
 	if (c->vm) {
 		c->vm->bar_used -= c->bar_size;
 		log_info("VM %s: connection %u ended", c->vm->set.name, c->id);
+		event_add(c->broker, "disconnected", c->vm->set.name, "connection %u", c->id);
 	}
 	conn_free(c);
 }
@@ -237,7 +238,7 @@ static struct vm *who_is(struct broker *b, struct ipc_conn *m, uint32_t *status,
 	vm = m->hello.tenant[0] ? vm_by_name(b, m->hello.tenant) : only_vm(b);
 	*status = VGPU_UNIX_NO_TENANT;
 	snprintf(text, len, "tenant \"%.48s\" is not registered: vgpu-admin register-vm", m->hello.tenant);
-	if (!vm || (vm->set.uid != -1u && vm->set.uid != m->uid && m->uid != 0)) {
+	if (!vm || (vm->set.uid != UINT32_MAX && vm->set.uid != m->uid && m->uid != 0)) {
 		if (vm) {
 			*status = VGPU_UNIX_DENIED;
 			snprintf(text, len, "user %u may not use tenant \"%s\"", m->uid, vm->set.name);
@@ -347,6 +348,7 @@ static void conn_made(struct bconn *c, struct ipc_conn *m, struct msg *fds, bool
 		return;
 	fill_header(c);
 	log_info("VM %s: connection %u over %s", c->vm->set.name, c->id, c->transport == IPC_UNIX ? "unix" : "ivshmem");
+	event_add(c->broker, "connected", c->vm->set.name, "connection %u", c->id);
 	to_keeper(c->broker, IPC_HANDOVER, &h, sizeof(h));
 }
 

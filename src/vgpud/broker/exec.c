@@ -233,22 +233,23 @@ static uint32_t exit_error(const struct bexec *x, const struct ipc_exited *m)
 	return m->status == -1 ? VGPU_ERR_SPAWN : VGPU_ERR_EXECUTOR_CRASHED;
 }
 
-static void quarantine(struct vm *vm)
+static const char *const fault_names[] = {
+	[VGPU_ERR_EXECUTOR_CRASHED] = "crash", [VGPU_ERR_PROTOCOL] = "protocol", [VGPU_ERR_TIMEOUT] = "timeout",
+};
+
+static void on_fault(struct vm *vm, uint32_t error)
 {
-	struct broker *b = vm->broker;
+	const struct vgpud_config *c = &vm->broker->cfg;
+	bool too_many = vm_fault(vm, now_ns());
 
-	vm->quarantined = true;
-	log_error("VM %s: %llu faults in %llu s: quarantined until vgpu-admin clear-quarantine", vm->set.name,
-		  (unsigned long long)b->cfg.fault_limit, (unsigned long long)(b->cfg.fault_window_ns / 1000000000));
-	list_for_each(n, &b->conns) {
-		struct bconn *c = list_entry(n, struct bconn, node);
-
-		if (c->vm != vm || !c->made)
-			continue;
-		conn_show_status(c, VGPU_VM_QUARANTINED, VGPU_ERR_QUARANTINED);
-		for (unsigned i = 0; i < c->n_channels; i++)
-			channel_fail(&c->channel[i], VGPU_ERR_QUARANTINED);
+	event_add(vm->broker, "fault", vm->set.name, "%s", fault_names[error]);
+	if (too_many) {
+		log_error("VM %s: %llu faults in %llu s: quarantined until vgpu-admin clear-quarantine", vm->set.name,
+			  (unsigned long long)c->fault_limit, (unsigned long long)(c->fault_window_ns / 1000000000));
+		event_add(vm->broker, "quarantine", vm->set.name, "%llu faults", (unsigned long long)c->fault_limit);
+		vm_quarantine(vm);
 	}
+	state_fault(vm, fault_names[error]);
 }
 
 static bool is_fault(uint32_t error)
@@ -294,8 +295,8 @@ void exec_exited(struct broker *b, const struct ipc_exited *m)
 		ch->error = exit_error(x, m);
 	exec_free(x);
 	quota_publish(vm);
-	if (!ours && is_fault(ch->error) && vm_fault(vm, now_ns()))
-		quarantine(vm);
+	if (!ours && is_fault(ch->error))
+		on_fault(vm, ch->error);
 	channel_event(ch, CH_EXIT);
 	conn_maybe_free(ch->conn);
 }

@@ -63,8 +63,6 @@ static struct vgpu_err *start(struct broker *b)
 	if (!e)
 		e = state_open(b);
 	if (!e)
-		e = state_load(b);
-	if (!e)
 		e = broker_jail_close();
 	return e;
 }

@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What survives a restart: registered VMs, in SQLite. */
+/*
+ * What survives: state.db (SQLite, WAL) holds VMs with their limits, pools, devices, faults and who changed
+ * what. Should it be unreadable when a broker starts anew under a living keeper, the VMs come from the copy
+ * the keeper holds, and go on; a vgpud that starts fresh refuses instead, for it would serve nobody.
+ */
 #include "vgpud/broker/broker.h"
-#include <errno.h>
+#include "base/log.h"
 #include <sqlite3.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-#define SCHEMA_VERSION 1
 /* Another process on the same file is a mistake, but one that may be about to end. */
 #define BUSY_MS 2000
+#define ROWS_KEPT "10000" /* of faults and of audit */
 
-static const char schema[] =
+/* Step n brings user_version from n to n + 1. Never edited once released, only added to. */
+static const char *const migrations[] = {
 	"CREATE TABLE IF NOT EXISTS vms ("
 	" id INTEGER PRIMARY KEY CHECK (id > 0),"
 	" name TEXT NOT NULL UNIQUE,"
@@ -20,11 +27,50 @@ static const char schema[] =
 	" job_timeout_ns INTEGER NOT NULL, hard_timeout_ns INTEGER NOT NULL,"
 	" bar_size INTEGER NOT NULL CHECK (bar_size > 0),"
 	" uid INTEGER NOT NULL"
-	") STRICT;";
+	") STRICT;",
+
+	"ALTER TABLE vms ADD COLUMN cap INTEGER NOT NULL DEFAULT 0 CHECK (cap BETWEEN 0 AND 100);"
+	"ALTER TABLE vms ADD COLUMN reservation INTEGER NOT NULL DEFAULT 0 CHECK (reservation BETWEEN 0 AND 100);"
+	"ALTER TABLE vms ADD COLUMN quarantined INTEGER NOT NULL DEFAULT 0 CHECK (quarantined IN (0, 1));"
+	"CREATE TABLE faults ("
+	" number INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, vm TEXT NOT NULL, kind TEXT NOT NULL) STRICT;"
+	"CREATE INDEX faults_vm ON faults (vm, at_ms);"
+	"CREATE TABLE audit ("
+	" number INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, uid INTEGER NOT NULL, pid INTEGER NOT NULL,"
+	" command TEXT NOT NULL, object TEXT NOT NULL, change TEXT NOT NULL) STRICT;",
+};
+#define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
 static struct vgpu_err *db_err(struct broker *b, const char *what)
 {
-	return err_new("state-dir %s: %s: %s", b->cfg.state_dir, what, b->db ? sqlite3_errmsg(b->db) : "out of memory");
+	return err_new("state-dir %s: state.db: %s: %s", b->cfg.state_dir, what,
+		       b->db ? sqlite3_errmsg(b->db) : "out of memory");
+}
+
+/* ---- statements: 'i' int64_t, 's' const char * ---- */
+
+static struct vgpu_err *run(struct broker *b, const char *sql, const char *types, ...)
+{
+	struct vgpu_err *e = NULL;
+	sqlite3_stmt *st;
+	va_list ap;
+
+	if (!b->db)
+		return err_new("state-dir %s: state.db is not usable since vgpud's broker started: see the log",
+			       b->cfg.state_dir);
+	if (sqlite3_prepare_v2(b->db, sql, -1, &st, NULL))
+		return db_err(b, "writing");
+	va_start(ap, types);
+	for (int i = 0; types[i]; i++)
+		if (types[i] == 'i')
+			sqlite3_bind_int64(st, i + 1, va_arg(ap, int64_t));
+		else
+			sqlite3_bind_text(st, i + 1, va_arg(ap, const char *), -1, SQLITE_TRANSIENT);
+	va_end(ap);
+	if (sqlite3_step(st) != SQLITE_DONE)
+		e = db_err(b, "writing");
+	sqlite3_finalize(st);
+	return e;
 }
 
 static int db_version(struct broker *b)
@@ -40,91 +86,289 @@ static int db_version(struct broker *b)
 	return v;
 }
 
-struct vgpu_err *state_open(struct broker *b)
-{
-	char path[256], set[64];
-	int v;
+/* ---- opening ---- */
 
-	snprintf(path, sizeof(path), "%s/state.db", b->cfg.state_dir);
-	if (sqlite3_open_v2(path, &b->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL))
-		return db_err(b, "opening state.db");
-	sqlite3_busy_timeout(b->db, BUSY_MS);
-	if (sqlite3_exec(b->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", NULL, NULL, NULL))
-		return db_err(b, "state.db");
-	v = db_version(b);
-	if (v != 0 && v != SCHEMA_VERSION)
-		return err_new("state-dir %s: state.db has version %d, this vgpud knows %d", b->cfg.state_dir, v,
-			       SCHEMA_VERSION);
-	snprintf(set, sizeof(set), "PRAGMA user_version=%d", SCHEMA_VERSION);
-	if (sqlite3_exec(b->db, schema, NULL, NULL, NULL) || sqlite3_exec(b->db, set, NULL, NULL, NULL))
-		return db_err(b, "creating its tables");
+static struct vgpu_err *migrate(struct broker *b)
+{
+	int v = db_version(b);
+	char set[64];
+
+	if (v < 0)
+		return db_err(b, "reading its version");
+	if (v > SCHEMA_VERSION)
+		return err_new("state-dir %s: state.db has version %d, this vgpud knows %d: a newer vgpud made it",
+			       b->cfg.state_dir, v, SCHEMA_VERSION);
+	for (; v < SCHEMA_VERSION; v++) {
+		snprintf(set, sizeof(set), "PRAGMA user_version=%d; COMMIT", v + 1);
+		if (sqlite3_exec(b->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) ||
+		    sqlite3_exec(b->db, migrations[v], NULL, NULL, NULL) ||
+		    sqlite3_exec(b->db, set, NULL, NULL, NULL)) {
+			struct vgpu_err *e = db_err(b, "bringing it up to date");
+
+			sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL);
+			return e;
+		}
+	}
 	return NULL;
 }
 
-static struct vgpu_err *load_row(struct broker *b, sqlite3_stmt *st)
+static struct vgpu_err *open_db(struct broker *b)
 {
-	struct vm_settings s = {
-		.id = (uint32_t)sqlite3_column_int64(st, 0),
-		.priority = (uint32_t)sqlite3_column_int(st, 2),
-		.weight = (uint32_t)sqlite3_column_int(st, 3),
-		.quota = (uint64_t)sqlite3_column_int64(st, 4),
-		.job_timeout_ns = (uint64_t)sqlite3_column_int64(st, 5),
-		.hard_timeout_ns = (uint64_t)sqlite3_column_int64(st, 6),
-		.bar_size = (uint64_t)sqlite3_column_int64(st, 7),
-		.uid = (uint32_t)sqlite3_column_int64(st, 8),
-	};
-	struct vm *vm;
+	char path[256];
 
-	snprintf(s.name, sizeof(s.name), "%s", (const char *)sqlite3_column_text(st, 1));
-	return vm_add(b, &s, &vm);
+	snprintf(path, sizeof(path), "%s/state.db", b->cfg.state_dir);
+	if (sqlite3_open_v2(path, &b->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL))
+		return db_err(b, "opening");
+	sqlite3_busy_timeout(b->db, BUSY_MS);
+	if (sqlite3_exec(b->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", NULL, NULL, NULL))
+		return db_err(b, "opening");
+	return migrate(b);
 }
 
-struct vgpu_err *state_load(struct broker *b)
+/* ---- reading ---- */
+
+static struct vgpu_err *load_row(struct broker *b, sqlite3_stmt *st)
+{
+	struct vm_settings s = {.id = (uint32_t)sqlite3_column_int64(st, 0)};
+	struct vgpu_err *e;
+	struct vm *vm;
+	int col = 3;
+
+	snprintf(s.name, sizeof(s.name), "%s", (const char *)sqlite3_column_text(st, 1));
+	for (const struct setting *k = vm_setting; k->key; k++)
+		setting_put(k, &s, (uint64_t)sqlite3_column_int64(st, col++));
+	e = vm_add(b, &s, &vm);
+	if (!e)
+		vm->quarantined = sqlite3_column_int(st, 2);
+	return e;
+}
+
+static struct vgpu_err *each_row(struct broker *b, const char *sql, struct vgpu_err *(*fn)(struct broker *, sqlite3_stmt *))
 {
 	struct vgpu_err *e = NULL;
 	sqlite3_stmt *st;
 	int rc;
 
-	if (sqlite3_prepare_v2(b->db, "SELECT id, name, priority, weight, quota, job_timeout_ns, hard_timeout_ns, "
-				      "bar_size, uid FROM vms ORDER BY id", -1, &st, NULL))
+	if (sqlite3_prepare_v2(b->db, sql, -1, &st, NULL))
 		return db_err(b, "reading");
 	while (!e && (rc = sqlite3_step(st)) == SQLITE_ROW)
-		e = load_row(b, st);
+		e = fn(b, st);
 	if (!e && rc != SQLITE_DONE)
 		e = db_err(b, "reading");
 	sqlite3_finalize(st);
 	return e;
 }
 
-struct vgpu_err *state_put(struct broker *b, const struct vm_settings *s)
+/* "id, name, quarantined, " and the settings in the table's order. */
+static void columns(char *out, size_t n)
 {
-	const int64_t values[] = {s->priority, s->weight, (int64_t)s->quota, (int64_t)s->job_timeout_ns,
-				  (int64_t)s->hard_timeout_ns, (int64_t)s->bar_size, s->uid};
+	size_t at = (size_t)snprintf(out, n, "id, name, quarantined");
+
+	for (const struct setting *k = vm_setting; k->key; k++)
+		at += (size_t)snprintf(out + at, n - at, ", %s", k->key);
+}
+
+/* Faults of before a restart count as if there had been none. */
+static struct vgpu_err *load_fault(struct broker *b, sqlite3_stmt *st)
+{
+	struct vm *vm = vm_by_name(b, (const char *)sqlite3_column_text(st, 0));
+	int64_t age = (int64_t)wall_ms() - sqlite3_column_int64(st, 1);
+	uint64_t ns = age > 0 ? (uint64_t)age * 1000000 : 0, now = now_ns();
+
+	if (vm && ns < b->cfg.fault_window_ns && ns < now)
+		vm_remember_fault(vm, now - ns);
+	return NULL;
+}
+
+static struct vgpu_err *load(struct broker *b)
+{
+	char cols[512], sql[600];
+	struct vgpu_err *e;
+
+	columns(cols, sizeof(cols));
+	snprintf(sql, sizeof(sql), "SELECT %s FROM vms ORDER BY id", cols);
+	e = each_row(b, sql, load_row);
+	return e ? e : each_row(b, "SELECT vm, at_ms FROM faults ORDER BY number", load_fault);
+}
+
+/* ---- the keeper's copy: count, then so many struct saved ---- */
+
+struct saved {
+	struct vm_settings set;
+	uint64_t quarantined;
+};
+
+void state_copy(struct broker *b)
+{
+	uint64_t n = 0;
+
+	list_for_each(it, &b->vms) {
+		const struct vm *vm = list_entry(it, struct vm, node);
+		struct saved s = {vm->set, vm->quarantined};
+
+		if (pwrite(IPC_BFD_STATE, &s, sizeof(s), (off_t)(sizeof(n) + n * sizeof(s))) != sizeof(s))
+			break;
+		n++;
+	}
+	if (pwrite(IPC_BFD_STATE, &n, sizeof(n), 0) != sizeof(n))
+		log_warning("the keeper's copy of the state: %m");
+}
+
+static bool load_copy(struct broker *b)
+{
+	cleanup_err struct vgpu_err *e = NULL;
+	uint64_t n;
+
+	if (pread(IPC_BFD_STATE, &n, sizeof(n), 0) != sizeof(n))
+		return false; /* no broker of this keeper got so far */
+	for (uint64_t i = 0; i < n && i < VMS_MAX && !e; i++) {
+		struct saved s;
+		struct vm *vm;
+
+		if (pread(IPC_BFD_STATE, &s, sizeof(s), (off_t)(sizeof(n) + i * sizeof(s))) != sizeof(s))
+			return false;
+		e = vm_add(b, &s.set, &vm);
+		if (!e)
+			vm->quarantined = s.quarantined;
+	}
+	return !e;
+}
+
+static void forget_vms(struct broker *b)
+{
+	list_for_each(n, &b->vms)
+		vm_remove(list_entry(n, struct vm, node));
+}
+
+struct vgpu_err *state_open(struct broker *b)
+{
+	struct vgpu_err *e = open_db(b);
+
+	if (!e)
+		e = load(b);
+	if (!e) {
+		state_copy(b);
+		return NULL;
+	}
+	sqlite3_close(b->db);
+	b->db = NULL;
+	forget_vms(b);
+	if (!load_copy(b))
+		return e;
+	log_error("%s: the VMs go on from memory, nothing can be changed: repair or remove the file, then restart "
+		  "vgpud", e->text);
+	snprintf(b->state_trouble, sizeof(b->state_trouble), "%s", e->text);
+	free(e);
+	return NULL;
+}
+
+/* ---- writing ---- */
+
+static void trouble(struct broker *b, const struct vgpu_err *e)
+{
+	snprintf(b->state_trouble, sizeof(b->state_trouble), "%s", e ? e->text : "");
+	if (e)
+		log_error("%s", e->text);
+}
+
+static struct vgpu_err *put_vm(struct broker *b, const struct vm *vm)
+{
+	char cols[512], sql[800];
 	struct vgpu_err *e = NULL;
 	sqlite3_stmt *st;
+	int col = 4;
+	size_t at;
 
-	if (sqlite3_prepare_v2(b->db, "INSERT OR REPLACE INTO vms VALUES (?,?,?,?,?,?,?,?,?)", -1, &st, NULL))
+	columns(cols, sizeof(cols));
+	at = (size_t)snprintf(sql, sizeof(sql), "INSERT OR REPLACE INTO vms (%s) VALUES (?, ?, ?", cols);
+	for (const struct setting *k = vm_setting; k->key; k++)
+		at += (size_t)snprintf(sql + at, sizeof(sql) - at, ", ?");
+	snprintf(sql + at, sizeof(sql) - at, ")");
+	if (sqlite3_prepare_v2(b->db, sql, -1, &st, NULL))
 		return db_err(b, "writing");
-	sqlite3_bind_int64(st, 1, s->id);
-	sqlite3_bind_text(st, 2, s->name, -1, SQLITE_STATIC);
-	for (unsigned i = 0; i < sizeof(values) / sizeof(values[0]); i++)
-		sqlite3_bind_int64(st, 3 + (int)i, values[i]);
+	sqlite3_bind_int64(st, 1, vm->set.id);
+	sqlite3_bind_text(st, 2, vm->set.name, -1, SQLITE_STATIC);
+	sqlite3_bind_int(st, 3, vm->quarantined);
+	for (const struct setting *k = vm_setting; k->key; k++)
+		sqlite3_bind_int64(st, col++, (int64_t)setting_get(k, &vm->set));
 	if (sqlite3_step(st) != SQLITE_DONE)
 		e = db_err(b, "writing");
 	sqlite3_finalize(st);
 	return e;
 }
 
-struct vgpu_err *state_delete(struct broker *b, uint32_t id)
+/* A fault's row is not worth waiting for the disk: without power, the last ones may be lost. */
+void state_fault(struct vm *vm, const char *kind)
 {
-	struct vgpu_err *e = NULL;
-	sqlite3_stmt *st;
+	struct broker *b = vm->broker;
+	cleanup_err struct vgpu_err *e = NULL;
 
-	if (sqlite3_prepare_v2(b->db, "DELETE FROM vms WHERE id = ?", -1, &st, NULL))
-		return db_err(b, "writing");
-	sqlite3_bind_int64(st, 1, id);
-	if (sqlite3_step(st) != SQLITE_DONE)
-		e = db_err(b, "writing");
-	sqlite3_finalize(st);
+	if (!b->db)
+		return;
+	sqlite3_exec(b->db, "PRAGMA synchronous=NORMAL", NULL, NULL, NULL);
+	e = run(b, "INSERT INTO faults (at_ms, vm, kind) VALUES (?, ?, ?)", "iss", (int64_t)wall_ms(), vm->set.name, kind);
+	if (!e)
+		e = run(b, "DELETE FROM faults WHERE number <= (SELECT max(number) FROM faults) - " ROWS_KEPT, "");
+	if (!e && vm->quarantined)
+		e = run(b, "UPDATE vms SET quarantined = 1 WHERE id = ?", "i", (int64_t)vm->set.id);
+	sqlite3_exec(b->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
+	trouble(b, e);
+	state_copy(b);
+}
+
+static struct vgpu_err *audit(struct broker *b, const struct change *c)
+{
+	struct vgpu_err *e = run(b, "INSERT INTO audit (at_ms, uid, pid, command, object, change) VALUES (?, ?, ?, ?, ?, ?)",
+				 "iiisss", (int64_t)wall_ms(), (int64_t)c->who->uid, (int64_t)c->who->pid, c->command,
+				 c->object, c->text);
+
+	return e ? e : run(b, "DELETE FROM audit WHERE number <= (SELECT max(number) FROM audit) - " ROWS_KEPT, "");
+}
+
+struct vgpu_err *state_record(struct broker *b, const struct change *c)
+{
+	struct vgpu_err *e = run(b, "BEGIN IMMEDIATE", "");
+
+	if (!e && c->drop)
+		e = run(b, "DELETE FROM vms WHERE id = ?", "i", (int64_t)c->drop);
+	if (!e && c->vm)
+		e = put_vm(b, c->vm);
+	if (!e && c->forget_faults)
+		e = run(b, "DELETE FROM faults WHERE vm = ?", "s", c->object);
+	if (!e)
+		e = audit(b, c);
+	if (!e)
+		e = run(b, "COMMIT", "");
+	if (e && b->db && !sqlite3_get_autocommit(b->db))
+		sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL);
+	trouble(b, e);
 	return e;
+}
+
+/* ---- views ---- */
+
+struct vgpu_err *state_rows(struct broker *b, const char *sql, const char *const *keys, const char *arg, json_t **out)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if (!b->db || sqlite3_prepare_v2(b->db, sql, -1, &st, NULL))
+		return b->db ? db_err(b, "reading") : run(b, "", "");
+	sqlite3_bind_text(st, 1, arg, -1, SQLITE_STATIC);
+	*out = json_array();
+	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+		json_t *o = json_object();
+
+		for (int i = 0; keys[i]; i++)
+			json_object_set_new(o, keys[i], sqlite3_column_type(st, i) == SQLITE_INTEGER
+				? json_integer(sqlite3_column_int64(st, i))
+				: json_string((const char *)sqlite3_column_text(st, i)));
+		json_array_append_new(*out, o);
+	}
+	sqlite3_finalize(st);
+	if (rc == SQLITE_DONE)
+		return NULL;
+	json_decref(*out);
+	*out = NULL;
+	return db_err(b, "reading");
 }

@@ -28,6 +28,14 @@ struct vm *vm_by_id(struct broker *b, uint32_t id)
 	return NULL;
 }
 
+bool vm_connected(const struct vm *vm)
+{
+	list_for_each(n, &vm->broker->conns)
+		if (list_entry(n, struct bconn, node)->vm == vm)
+			return true;
+	return false;
+}
+
 uint64_t device_reserved(const struct broker *b)
 {
 	uint64_t sum = 0;
@@ -56,12 +64,13 @@ static struct vgpu_err *check_name(const char *s)
 	return NULL;
 }
 
-/* Refuse with the numbers, so that the administrator sees what would fit. */
-static struct vgpu_err *check_memory(struct broker *b, struct vm_settings *s)
+/* Refuse with the numbers, so that the administrator sees what would fit. self: already counted; NULL: new. */
+static struct vgpu_err *check_memory(struct broker *b, const struct vm *self, struct vm_settings *s)
 {
-	uint64_t total = b->dev.info.total_mem, taken = device_reserved(b), overhead = b->cfg.context_overhead;
+	uint64_t overhead = b->cfg.context_overhead, total = b->dev.info.total_mem;
+	uint64_t taken = device_reserved(b) - (self ? self->set.quota + overhead : 0);
 	uint64_t left = total > taken + overhead ? total - taken - overhead : 0;
-	uint64_t bars = bar_reserved(b);
+	uint64_t bars = bar_reserved(b) - (self ? self->set.bar_size : 0);
 	char t[4][24];
 
 	if (!s->quota)
@@ -78,6 +87,22 @@ static struct vgpu_err *check_memory(struct broker *b, struct vm_settings *s)
 		return err_new("bar-size: %s asked, but %s of bar-budget's %s are taken",
 			       units_size_text(s->bar_size, t[0], 24), units_size_text(bars, t[1], 24),
 			       units_size_text(b->cfg.bar_budget, t[2], 24));
+	return NULL;
+}
+
+static struct vgpu_err *check_reservations(struct broker *b, const struct vm *self, const struct vm_settings *s)
+{
+	uint64_t sum = s->reservation;
+
+	list_for_each(n, &b->vms) {
+		const struct vm *vm = list_entry(n, struct vm, node);
+
+		sum += vm == self ? 0 : vm->set.reservation;
+	}
+	if (s->reservation && sum > 100)
+		return err_new("reservation: %llu %% asked, but other VMs have reserved %llu %% of the device's time: "
+			       "at most %llu %% are left", (unsigned long long)s->reservation,
+			       (unsigned long long)(sum - s->reservation), (unsigned long long)(100 - (sum - s->reservation)));
 	return NULL;
 }
 
@@ -101,13 +126,15 @@ struct vgpu_err *vm_add(struct broker *b, struct vm_settings *s, struct vm **out
 		e = err_new("name: %u VMs are registered already", VMS_MAX);
 	/* Stored VMs come before the device is known; device_settle() checks their sum. */
 	if (!e && b->dev.known)
-		e = check_memory(b, s);
+		e = check_memory(b, NULL, s);
+	if (!e)
+		e = check_reservations(b, NULL, s);
 	if (e)
 		return e;
 	vm = calloc(1, sizeof(*vm));
 	if (!vm)
 		return err_new("out of memory");
-	sched_tenant_init(&vm->tenant, s->priority * s->weight, vm);
+	sched_tenant_init(&vm->tenant, (uint32_t)(s->priority * s->weight), vm);
 	if (!s->id)
 		s->id = b->next_vm;
 	if (s->id >= b->next_vm)
@@ -121,13 +148,66 @@ struct vgpu_err *vm_add(struct broker *b, struct vm_settings *s, struct vm **out
 	return NULL;
 }
 
-/* Its connections and executors are gone by now. */
-void vm_remove(struct vm *vm)
+static struct vgpu_err *check_change(struct vm *vm, const struct vm_settings *to)
+{
+	for (const struct setting *k = vm_setting; k->key; k++)
+		if (k->down && setting_get(k, to) != setting_get(k, &vm->set) && vm_connected(vm))
+			return err_new("%s: VM \"%s\" is connected, it changes only while it is not", k->key, vm->set.name);
+	if (to->quota < vm->quota_used) {
+		char t[2][24];
+
+		return err_new("quota: %s asked, but VM \"%s\" uses %s", units_size_text(to->quota, t[0], 24),
+			       vm->set.name, units_size_text(vm->quota_used, t[1], 24));
+	}
+	return NULL;
+}
+
+/* What the guest reads of its settings in its device. */
+static void show_settings(struct vm *vm)
+{
+	list_for_each(n, &vm->broker->conns) {
+		struct bconn *c = list_entry(n, struct bconn, node);
+
+		if (c->vm != vm || !c->made)
+			continue;
+		c->header->priority = (uint32_t)vm->set.priority;
+		c->header->weight = (uint32_t)vm->set.weight;
+		c->header->quota = vm->set.quota;
+		c->header->device.total_mem = vm->set.quota;
+	}
+	quota_publish(vm);
+}
+
+struct vgpu_err *vm_change(struct vm *vm, const struct vm_settings *to)
+{
+	struct vm_settings s = *to;
+	struct vgpu_err *e = check_memory(vm->broker, vm, &s);
+
+	if (!e)
+		e = check_reservations(vm->broker, vm, &s);
+	if (!e)
+		e = check_change(vm, &s);
+	if (e)
+		return e;
+	vm->set = s;
+	sched_tenant_set_share(&vm->tenant, (uint32_t)(s.priority * s.weight));
+	show_settings(vm);
+	return NULL;
+}
+
+void vm_unlisten(struct vm *vm)
 {
 	struct ipc_id m = {vm->set.id};
 
 	if (vm->listening)
 		to_keeper(vm->broker, IPC_UNLISTEN, &m, sizeof(m));
+	vm->listening = false;
+}
+
+/* Its connections and executors are gone by now. */
+void vm_remove(struct vm *vm)
+{
+	vm_unlisten(vm);
 	list_del(&vm->node);
 	free(vm->timeline);
 	free(vm);
@@ -142,16 +222,47 @@ void vm_listen(struct vm *vm)
 	vm->broker->listening_pending++;
 }
 
-/* One more fault; true when that makes it too many. */
+void vm_remember_fault(struct vm *vm, uint64_t at)
+{
+	memmove(&vm->faults[1], &vm->faults[0], (FAULTS_MAX - 1) * sizeof(vm->faults[0]));
+	vm->faults[0] = at;
+	vm->fault_count++;
+}
+
+/* One more; true when that makes it too many. */
 bool vm_fault(struct vm *vm, uint64_t now)
 {
 	const struct vgpud_config *c = &vm->broker->cfg;
 	unsigned limit = c->fault_limit < FAULTS_MAX ? (unsigned)c->fault_limit : FAULTS_MAX;
 
-	memmove(&vm->faults[1], &vm->faults[0], (FAULTS_MAX - 1) * sizeof(vm->faults[0]));
-	vm->faults[0] = now;
-	vm->fault_count++;
+	vm_remember_fault(vm, now);
 	return !vm->quarantined && vm->faults[limit - 1] && now - vm->faults[limit - 1] <= c->fault_window_ns;
+}
+
+void vm_quarantine(struct vm *vm)
+{
+	vm->quarantined = true;
+	list_for_each(n, &vm->broker->conns) {
+		struct bconn *c = list_entry(n, struct bconn, node);
+
+		if (c->vm != vm || !c->made)
+			continue;
+		conn_show_status(c, VGPU_VM_QUARANTINED, VGPU_ERR_QUARANTINED);
+		for (unsigned i = 0; i < c->n_channels; i++)
+			channel_fail(&c->channel[i], VGPU_ERR_QUARANTINED);
+	}
+}
+
+void vm_release(struct vm *vm)
+{
+	vm->quarantined = false;
+	memset(vm->faults, 0, sizeof(vm->faults));
+	list_for_each(n, &vm->broker->conns) {
+		struct bconn *c = list_entry(n, struct bconn, node);
+
+		if (c->vm == vm && c->made)
+			conn_show_status(c, VGPU_VM_UP, VGPU_ERR_NONE);
+	}
 }
 
 bool vm_take_token(struct vm *vm, uint64_t now)

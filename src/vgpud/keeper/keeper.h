@@ -50,7 +50,7 @@ struct child {
 struct keeper {
 	struct loop loop;
 	const struct vgpud_config *cfg;
-	int config_fd;
+	int config_fd, state_fd; /* memfds every broker gets */
 	int lock_fd;
 	char broker_path[PATH_MAX], executor_path[PATH_MAX];
 

@@ -126,7 +126,8 @@ static struct vgpu_err *seal_config(struct keeper *k)
 	if (k->config_fd < 0 || pwrite(k->config_fd, k->cfg, sizeof(*k->cfg), 0) != (ssize_t)sizeof(*k->cfg) ||
 	    fcntl(k->config_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL))
 		return err_sys(errno, "memfd for the configuration");
-	return NULL;
+	k->state_fd = memfd_create("vgpud-state", MFD_CLOEXEC);
+	return k->state_fd < 0 ? err_sys(errno, "memfd for the state") : NULL;
 }
 
 static void on_signal(struct loop_io *io, uint32_t events)
@@ -226,7 +227,7 @@ static struct vgpu_err *start(struct keeper *k)
 int main(int argc, char **argv)
 {
 	static struct vgpud_config cfg;
-	static struct keeper k = {.cfg = &cfg, .config_fd = -1, .lock_fd = -1, .control_fd = -1, .link.fd = -1};
+	static struct keeper k = {.cfg = &cfg, .config_fd = -1, .state_fd = -1, .lock_fd = -1, .control_fd = -1, .link.fd = -1};
 	cleanup_err struct vgpu_err *e = NULL;
 	struct arguments a = {0};
 

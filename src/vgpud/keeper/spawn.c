@@ -291,12 +291,12 @@ void children_end(struct keeper *k)
 
 int broker_spawn(struct keeper *k, int sock)
 {
-	int fds[2] = {sock, k->config_fd}, pidfd = -1;
+	int fds[] = {sock, k->config_fd, k->state_fd}, pidfd = -1;
 	const char *argv[] = {"vgpu-broker", NULL};
 	pid_t pid = fork_into(0, &pidfd);
 
 	if (pid == 0) {
-		arrange_fds(IPC_BFD_SOCK, fds, 2);
+		arrange_fds(IPC_BFD_SOCK, fds, 3);
 		execv(k->broker_path, (char *const *)argv);
 		_exit(127);
 	}

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The commands of control.sock: data on success, else one error and nothing changed. Whoever changes
+ * something is recorded with it.
+ */
+#include "vgpud/broker/broker.h"
+#include "base/log.h"
+#include <stdio.h>
+#include <string.h>
+
+#define TEXT_MAX 400
+
+struct call {
+	struct broker *broker;
+	const struct asker *who;
+	const char *name; /* of the command */
+	json_t *query;
+	enum command_wait *wait;
+};
+
+static struct vgpu_err *need_vm(const struct call *c, struct vm **vm)
+{
+	const char *name = json_string_value(json_object_get(c->query, "name"));
+
+	if (!name)
+		return err_new("name: missing");
+	*vm = vm_by_name(c->broker, name);
+	return *vm ? NULL : err_new("VM \"%.64s\" is not registered", name);
+}
+
+static struct vgpu_err *get_number(json_t *q, const char *key, uint64_t min, uint64_t max, uint64_t *out)
+{
+	json_t *v = json_object_get(q, key);
+
+	if (!v)
+		return NULL;
+	if (!json_is_integer(v) || json_integer_value(v) < 0 || (uint64_t)json_integer_value(v) < min ||
+	    (uint64_t)json_integer_value(v) > max)
+		return err_new("%s: not a whole number from %llu to %llu", key, (unsigned long long)min,
+			       (unsigned long long)max);
+	*out = (uint64_t)json_integer_value(v);
+	return NULL;
+}
+
+static struct vgpu_err *record(const struct call *c, struct change change)
+{
+	struct vgpu_err *e;
+
+	change.who = c->who;
+	change.command = c->name;
+	e = state_record(c->broker, &change);
+	if (!e)
+		event_add(c->broker, c->name, change.object, "%s%sby uid %u", change.text, change.text[0] ? ", " : "",
+			  c->who->uid);
+	return e;
+}
+
+/* ---- VMs ---- */
+
+static struct vgpu_err *cmd_register(const struct call *c, json_t **data)
+{
+	const char *name = json_string_value(json_object_get(c->query, "name"));
+	struct vm_settings s, none = {0};
+	char text[TEXT_MAX];
+	struct vgpu_err *e;
+	struct vm *vm;
+
+	settings_initial(&s);
+	e = settings_read(c->query, NULL, &s);
+	if (!e && (!name || strlen(name) >= sizeof(s.name)))
+		e = err_new("name: missing or longer than %zu characters", sizeof(s.name) - 1);
+	if (e)
+		return e;
+	strcpy(s.name, name);
+	e = vm_add(c->broker, &s, &vm);
+	if (e)
+		return e;
+	settings_difference(&none, &s, text, sizeof(text));
+	e = record(c, (struct change){.object = s.name, .text = text, .vm = vm});
+	if (e) {
+		vm_remove(vm);
+		return e;
+	}
+	state_copy(c->broker);
+	vm_listen(vm); /* answered by control_listening(), when its socket is there */
+	c->broker->waited_vm = s.id;
+	*c->wait = WAIT_LISTENING;
+	return NULL;
+}
+
+static struct vgpu_err *cmd_remove(const struct call *c, json_t **data)
+{
+	struct vm *vm;
+	struct vgpu_err *e = need_vm(c, &vm);
+
+	if (!e && vm_connected(vm))
+		e = err_new("VM \"%s\" is connected: shut it down or end its programs first", vm->set.name);
+	if (!e)
+		e = record(c, (struct change){.object = vm->set.name, .text = "", .drop = vm->set.id, .forget_faults = true});
+	if (e)
+		return e;
+	log_info("VM %s removed", vm->set.name);
+	vm_remove(vm);
+	state_copy(c->broker);
+	*data = json_object();
+	return NULL;
+}
+
+static struct vgpu_err *cmd_set(const struct call *c, json_t **data)
+{
+	struct vm_settings old, s;
+	char text[TEXT_MAX];
+	struct vm *vm;
+	struct vgpu_err *e = need_vm(c, &vm);
+
+	if (e)
+		return e;
+	s = old = vm->set;
+	e = settings_read(c->query, NULL, &s);
+	if (!e)
+		e = vm_change(vm, &s);
+	if (e)
+		return e;
+	settings_difference(&old, &vm->set, text, sizeof(text));
+	if (text[0])
+		e = record(c, (struct change){.object = vm->set.name, .text = text, .vm = vm});
+	if (e) {
+		cleanup_err struct vgpu_err *back = vm_change(vm, &old);
+
+		return e;
+	}
+	state_copy(c->broker);
+	if (text[0])
+		log_info("VM %s: %s", vm->set.name, text);
+	*data = vm_view(vm, true);
+	return NULL;
+}
+
+/* The new number is the next connection's; QEMU's socket keeps its name. */
+static struct vgpu_err *cmd_set_id(const struct call *c, json_t **data)
+{
+	struct broker *b = c->broker;
+	uint64_t id = 0;
+	char text[TEXT_MAX];
+	struct vm *vm;
+	uint32_t old;
+	struct vgpu_err *e = need_vm(c, &vm);
+
+	if (!e)
+		e = get_number(c->query, "id", 1, INT32_MAX, &id);
+	if (!e && !id)
+		e = err_new("id: missing");
+	if (!e && vm_by_id(b, (uint32_t)id) && vm_by_id(b, (uint32_t)id) != vm)
+		e = err_new("id: %llu is VM \"%s\"'s", (unsigned long long)id, vm_by_id(b, (uint32_t)id)->set.name);
+	if (!e && vm_connected(vm))
+		e = err_new("VM \"%s\" is connected: shut it down or end its programs first", vm->set.name);
+	if (e)
+		return e;
+	old = vm->set.id;
+	snprintf(text, sizeof(text), "id %u -> %u", old, (unsigned)id);
+	vm->set.id = (uint32_t)id;
+	e = record(c, (struct change){.object = vm->set.name, .text = text, .vm = vm, .drop = old});
+	vm->set.id = old;
+	if (e)
+		return e;
+	vm_unlisten(vm);
+	vm->set.id = (uint32_t)id;
+	if (b->next_vm <= id)
+		b->next_vm = (uint32_t)id + 1;
+	state_copy(b);
+	vm_listen(vm);
+	b->waited_vm = vm->set.id;
+	*c->wait = WAIT_LISTENING;
+	return NULL;
+}
+
+static struct vgpu_err *cmd_quarantine(const struct call *c, json_t **data)
+{
+	struct vm *vm;
+	struct vgpu_err *e = need_vm(c, &vm);
+
+	if (!e && vm->quarantined)
+		e = err_new("VM \"%s\" is quarantined already", vm->set.name);
+	if (e)
+		return e;
+	vm->quarantined = true;
+	e = record(c, (struct change){.object = vm->set.name, .text = "", .vm = vm});
+	if (e) {
+		vm->quarantined = false;
+		return e;
+	}
+	log_warning("VM %s: quarantined by uid %u until vgpu-admin clear-quarantine", vm->set.name, c->who->uid);
+	vm_quarantine(vm);
+	state_copy(c->broker);
+	*data = vm_view(vm, true);
+	return NULL;
+}
+
+static struct vgpu_err *cmd_clear(const struct call *c, json_t **data)
+{
+	struct vm *vm;
+	struct vgpu_err *e = need_vm(c, &vm);
+	bool was;
+
+	if (e)
+		return e;
+	was = vm->quarantined;
+	vm->quarantined = false;
+	e = record(c, (struct change){.object = vm->set.name, .text = "", .vm = vm, .forget_faults = true});
+	if (e) {
+		vm->quarantined = was;
+		return e;
+	}
+	vm_release(vm);
+	state_copy(c->broker);
+	*data = vm_view(vm, true);
+	return NULL;
+}
+
+/* ---- looking ---- */
+
+static struct vgpu_err *cmd_list(const struct call *c, json_t **data)
+{
+	*data = json_array();
+	list_for_each(n, &c->broker->vms)
+		json_array_append_new(*data, vm_view(list_entry(n, struct vm, node), false));
+	return NULL;
+}
+
+static struct vgpu_err *cmd_show(const struct call *c, json_t **data)
+{
+	struct vm *vm;
+	struct vgpu_err *e = need_vm(c, &vm);
+
+	if (!e)
+		*data = vm_view(vm, true);
+	return e;
+}
+
+static struct vgpu_err *cmd_status(const struct call *c, json_t **data)
+{
+	*data = status_view(c->broker);
+	return NULL;
+}
+
+static struct vgpu_err *cmd_health(const struct call *c, json_t **data)
+{
+	*data = health_view(c->broker);
+	return NULL;
+}
+
+static struct vgpu_err *cmd_connections(const struct call *c, json_t **data)
+{
+	*data = connections_view(c->broker);
+	return NULL;
+}
+
+static struct vgpu_err *cmd_timeline(const struct call *c, json_t **data)
+{
+	uint64_t from = 0;
+	struct vgpu_err *e = get_number(c->query, "since_bucket", 0, INT64_MAX, &from);
+
+	if (!e)
+		*data = timeline_view(c->broker, from);
+	return e;
+}
+
+static struct vgpu_err *cmd_events(const struct call *c, json_t **data)
+{
+	uint64_t since = 0;
+	struct vgpu_err *e = get_number(c->query, "since", 0, INT64_MAX, &since);
+
+	if (e)
+		return e;
+	if (json_is_true(json_object_get(c->query, "wait")) && since >= c->broker->events.last)
+		*c->wait = WAIT_EVENT;
+	else
+		*data = events_after(&c->broker->events, since);
+	return NULL;
+}
+
+/* Newest last, as a log is read. */
+static struct vgpu_err *rows(const struct call *c, const char *sql, const char *const *keys, json_t **data)
+{
+	const char *name = json_string_value(json_object_get(c->query, "name"));
+
+	return state_rows(c->broker, sql, keys, name ? name : "%", data);
+}
+
+static struct vgpu_err *cmd_audit(const struct call *c, json_t **data)
+{
+	static const char *const keys[] = {"number", "at_ms", "uid", "pid", "command", "object", "change", NULL};
+
+	return rows(c, "SELECT * FROM (SELECT number, at_ms, uid, pid, command, object, change FROM audit"
+		       " WHERE object LIKE ? ORDER BY number DESC LIMIT 1000) ORDER BY number", keys, data);
+}
+
+static struct vgpu_err *cmd_faults(const struct call *c, json_t **data)
+{
+	static const char *const keys[] = {"number", "at_ms", "vm", "kind", NULL};
+
+	return rows(c, "SELECT * FROM (SELECT number, at_ms, vm, kind FROM faults"
+		       " WHERE vm LIKE ? ORDER BY number DESC LIMIT 1000) ORDER BY number", keys, data);
+}
+
+static const struct {
+	const char *name;
+	bool admin;
+	struct vgpu_err *(*run)(const struct call *c, json_t **data);
+} commands[] = {
+	{"register-vm", true, cmd_register},	   {"remove-vm", true, cmd_remove},
+	{"set-vm", true, cmd_set},		   {"set-vm-id", true, cmd_set_id},
+	{"quarantine-vm", true, cmd_quarantine},   {"clear-quarantine", true, cmd_clear},
+	{"list-vms", false, cmd_list},		   {"show-vm", false, cmd_show},
+	{"status", false, cmd_status},		   {"health", false, cmd_health},
+	{"connections", false, cmd_connections},   {"timeline", false, cmd_timeline},
+	{"events", false, cmd_events},		   {"audit", true, cmd_audit},
+	{"faults", false, cmd_faults},
+};
+
+struct vgpu_err *command_run(struct broker *b, const struct asker *who, json_t *q, json_t **data, enum command_wait *wait)
+{
+	const char *cmd = json_string_value(json_object_get(q, "cmd"));
+
+	for (unsigned i = 0; cmd && i < sizeof(commands) / sizeof(commands[0]); i++) {
+		struct call c = {b, who, cmd, q, wait};
+
+		if (strcmp(cmd, commands[i].name))
+			continue;
+		if (commands[i].admin && !who->admin)
+			return err_new("%s: only root or vgpud's own user may do this", cmd);
+		return commands[i].run(&c, data);
+	}
+	return err_new("cmd: \"%.32s\" is unknown", cmd ? cmd : "");
+}

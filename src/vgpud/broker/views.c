@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the control socket shows. */
+#include "vgpud/broker/broker.h"
+
+static double share_of(const struct vm *vm)
+{
+	double sum = 0;
+
+	list_for_each(n, &vm->broker->vms)
+		sum += list_entry(n, struct vm, node)->tenant.share;
+	return sum > 0 ? vm->tenant.share / sum : 0;
+}
+
+static json_t *vm_channels(const struct vm *vm)
+{
+	json_t *a = json_array();
+
+	list_for_each(n, &vm->broker->conns) {
+		struct bconn *c = list_entry(n, struct bconn, node);
+
+		for (unsigned i = 0; c->vm == vm && i < c->n_channels; i++) {
+			const struct channel *ch = &c->channel[i];
+
+			if (ch->state == CH_FREE)
+				continue;
+			json_array_append_new(a, json_pack("{s:I, s:I, s:s, s:I, s:I, s:I}", "connection", (json_int_t)c->id,
+				"channel", (json_int_t)i, "state", ch_names[ch->state], "generation",
+				(json_int_t)ch->generation, "error", (json_int_t)ch->error, "pid",
+				(json_int_t)(ch->exec ? ch->exec->pid : 0)));
+		}
+	}
+	return a;
+}
+
+static void add_settings(json_t *o, const struct vm_settings *s)
+{
+	for (const struct setting *k = vm_setting; k->key; k++) {
+		uint64_t v = setting_get(k, s);
+
+		json_object_set_new(o, k->key, k->words ? json_string(priority_name(v))
+					       : k->max == UINT32_MAX && v == UINT32_MAX ? json_null()
+					       : json_integer((json_int_t)v));
+	}
+}
+
+static void add_counters(json_t *o, const struct vm *vm)
+{
+	uint64_t units = vm->units, launches = vm->launches, bytes = vm->bytes, unsupported = vm->unsupported;
+
+	list_for_each(n, &vm->broker->execs) {
+		struct bexec *x = list_entry(n, struct bexec, node);
+
+		if (x->vm != vm || !x->page)
+			continue;
+		units += atomic_load(&x->page->units_ended);
+		launches += atomic_load(&x->page->launches);
+		bytes += atomic_load(&x->page->bytes);
+		unsupported += atomic_load(&x->page->unsupported);
+	}
+	json_object_update_new(o, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "units", (json_int_t)units,
+		"launches", (json_int_t)launches, "bytes", (json_int_t)bytes, "unsupported_calls",
+		(json_int_t)unsupported, "faults", (json_int_t)vm->fault_count, "executors_started",
+		(json_int_t)vm->spawned, "leases", (json_int_t)vm->tenant.leases, "wait_seconds",
+		(double)vm->tenant.waited / 1e9));
+}
+
+json_t *vm_view(const struct vm *vm, bool detail)
+{
+	unsigned connections = 0;
+	json_t *o;
+
+	list_for_each(n, &vm->broker->conns)
+		connections += list_entry(n, struct bconn, node)->vm == vm;
+	o = json_pack("{s:I, s:s, s:f, s:I, s:I, s:s, s:f}", "id", (json_int_t)vm->set.id, "name", vm->set.name,
+		      "share", share_of(vm), "quota_used", (json_int_t)vm->quota_used, "connections",
+		      (json_int_t)connections, "status",
+		      vm->quarantined ? "quarantined" : connections ? "up" : "down", "device_seconds",
+		      (double)vm->device_ns / 1e9);
+	add_settings(o, &vm->set);
+	add_counters(o, vm);
+	if (detail)
+		json_object_set_new(o, "channels", vm_channels(vm));
+	return o;
+}
+
+json_t *connections_view(struct broker *b)
+{
+	json_t *a = json_array();
+
+	list_for_each(n, &b->conns) {
+		const struct bconn *c = list_entry(n, struct bconn, node);
+		unsigned used = 0;
+
+		for (unsigned i = 0; i < c->n_channels; i++)
+			used += c->channel[i].state != CH_FREE;
+		json_array_append_new(a, json_pack("{s:I, s:s, s:s, s:o, s:I, s:I, s:I}", "id", (json_int_t)c->id, "vm",
+			c->vm->set.name, "transport", c->transport == IPC_UNIX ? "unix" : "ivshmem", "uid",
+			c->transport == IPC_UNIX ? json_integer(c->uid) : json_null(), "channels",
+			(json_int_t)c->n_channels, "channels_used", (json_int_t)used, "bar_size",
+			(json_int_t)c->bar_size));
+	}
+	return a;
+}
+
+json_t *health_view(struct broker *b)
+{
+	json_t *problems = json_array();
+
+	if (b->state_trouble[0])
+		json_array_append_new(problems, json_pack("{s:s, s:s}", "what", "state", "text", b->state_trouble));
+	list_for_each(n, &b->vms) {
+		const struct vm *vm = list_entry(n, struct vm, node);
+
+		if (vm->quarantined)
+			json_array_append_new(problems, json_pack("{s:s, s:s+}", "what", "quarantined", "text", "VM ",
+								  vm->set.name));
+		if (!vm->listening)
+			json_array_append_new(problems, json_pack("{s:s, s:s++}", "what", "socket", "text", "VM ",
+								  vm->set.name, ": its socket could not be opened"));
+	}
+	return json_pack("{s:b, s:o}", "healthy", json_array_size(problems) == 0, "problems", problems);
+}
+
+json_t *status_view(struct broker *b)
+{
+	const struct device *d = &b->dev;
+	unsigned vms = 0, executors = 0;
+
+	list_for_each(n, &b->vms)
+		vms++;
+	list_for_each(n, &b->execs)
+		executors++;
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s, s:s}", "version", VGPU_VERSION_STRING,
+			 "device", b->dev.info.name, "device_memory", (json_int_t)b->dev.info.total_mem,
+			 "device_memory_reserved", (json_int_t)device_reserved(b), "bar_budget",
+			 (json_int_t)b->cfg.bar_budget, "bar_reserved", (json_int_t)bar_reserved(b), "vms",
+			 (json_int_t)vms, "executors", (json_int_t)executors, "handovers", (json_int_t)d->handovers,
+			 "handover_mean_us", d->handovers ? (double)d->handover_wait_ns / (double)d->handovers / 1e3 : 0.0,
+			 "policy", "exclusive", "state", b->state_trouble[0] ? b->state_trouble : "stored");
+}
+
+#define TIMELINE_CELLS 24000u /* numbers in one answer: some 2 ms */
+
+/* Device time per VM in buckets, oldest first, all VMs over the same span: for pictures. */
+json_t *timeline_view(struct broker *b, uint64_t from)
+{
+	uint64_t now = now_ns(), last = now / BUCKET_NS, first = last, vms_n = 0;
+	json_t *vms = json_object();
+
+	device_step(b, now); /* charge up to now */
+	list_for_each(n, &b->vms) {
+		const struct vm *vm = list_entry(n, struct vm, node);
+
+		vms_n++;
+		if (vm->timeline_first && vm->timeline_first < first)
+			first = vm->timeline_first;
+	}
+	if (last - first >= TIMELINE_BUCKETS)
+		first = last - TIMELINE_BUCKETS + 1;
+	if (from > first && from <= last)
+		first = from;
+	/* With many VMs the newest part only: nobody is scheduled while the answer is made. */
+	if (vms_n > 1 && (last - first + 1) * vms_n > TIMELINE_CELLS)
+		first = last + 1 - (TIMELINE_CELLS / vms_n ? TIMELINE_CELLS / vms_n : 1);
+	list_for_each(n, &b->vms) {
+		const struct vm *vm = list_entry(n, struct vm, node);
+		json_t *a = json_array();
+
+		for (uint64_t k = first; k <= last; k++) {
+			bool have = vm->timeline_first && k >= vm->timeline_first && k <= vm->timeline_last &&
+				    k + TIMELINE_BUCKETS > vm->timeline_last;
+
+			json_array_append_new(a, json_integer(have ? vm->timeline[k % TIMELINE_BUCKETS] : 0));
+		}
+		json_object_set_new(vms, vm->set.name, a);
+	}
+	return json_pack("{s:I, s:I, s:I, s:o}", "bucket_ms", (json_int_t)(BUCKET_NS / 1000000), "first_bucket",
+			 (json_int_t)first, "now_ns", (json_int_t)now, "device_us", vms);
+}
