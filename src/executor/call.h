@@ -3,7 +3,8 @@
  * Inside the call half: one taken entry (struct call) and everything it may touch (struct exec).
  *
  * Threads of one executor:
- *   decoder  takes entries of both rings, issues work, never blocks in the driver;
+ *   decoder  takes entries of both rings, issues work, never blocks in the driver; keeps what waits for
+ *            the guest's host functions aside (held.c);
  *   helpers  run calls marked `helper` (waits, loads, frees) and complete them by tag;
  *   reaper   blocks for the device while the decoder sleeps or has a full window (marks.c);
  *   lease    blocks in lease_acquire() so that the decoder need not (gate.c).
@@ -46,6 +47,8 @@ struct call {
 	uint32_t reply_len;
 	struct obj *stream; /* set by a handler that enqueued on it: see marks.h */
 	bool enqueued;
+	bool running;	/* held: a host function the guest has not answered */
+	uint64_t index; /* of a work entry: its place in the ring */
 	struct call *next;
 };
 
@@ -96,6 +99,17 @@ struct exec_upload {
 	uint64_t index;	      /* its place in the work ring */
 };
 
+/* Work entries behind a host function, in ring order: see held.c. */
+struct exec_held {
+	struct call *head, *tail;
+	uint32_t n;
+	uint64_t bytes; /* of their payload */
+	bool look;	/* something changed: held_step() has work */
+	bool stuck;	/* it stopped at an entry that waits for the window or the lease */
+	bool full;	/* the ring waits for room here */
+	bool moved;	/* an entry has left: parked calls may run */
+};
+
 enum gate_state { GATE_NONE, GATE_WANTED, GATE_HELD, GATE_DRAINING };
 
 struct exec_gate {
@@ -141,6 +155,7 @@ struct exec {
 	uint64_t late_errors;
 	struct exec_marks marks;
 	struct exec_upload upload;
+	struct exec_held held;
 	struct exec_helpers helpers;
 	struct exec_gate gate;
 	struct vgpu_spin spin;
@@ -161,6 +176,17 @@ void exec_wake(struct exec *x);
 void exec_grace(struct exec *x);
 bool exec_use_ctx(struct exec *x, uint32_t ctx); /* makes it current on this thread; false if no such */
 void exec_run(struct exec *x, struct call *c);	/* decode, call, complete */
+/* Of a work entry, by the decoder: may it be issued now? issue it: the CUresult, already told. */
+bool exec_may_issue(struct exec *x, const struct call *c);
+int exec_issue(struct exec *x, struct call *c);
+
+/* held.c; decoder only */
+bool held_wants(struct exec *x, const struct call *c);	/* a host function, or behind one */
+bool held_add(struct exec *x, const struct call *c);	/* copies it; false: no room now */
+bool held_step(struct exec *x);				/* issues what need not wait any more; false: nothing */
+bool held_before(struct exec *x, const struct call *c); /* does a held entry precede what the control call follows? */
+uint64_t held_issued(const struct exec *x);		/* work index below which everything has been issued */
+void held_free(struct exec *x);
 
 /* marks.c */
 int marks_start(struct exec *x);

@@ -18,6 +18,7 @@ int op_stream_create(struct exec *x, struct call *c, const struct vgpu_in_stream
 		x->drv->cuStreamDestroy_v2(s);
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	}
+	o->flags = in->flags;
 	out->stream = obj_handle(o);
 	return CUDA_SUCCESS;
 }

@@ -29,6 +29,7 @@ struct obj {
 	void *data;	    /* kind's own, freed by obj_release() with free() */
 	struct obj *chain;  /* of the claimer's */
 	_Atomic uint64_t implicit; /* context: quota held by implicit.c */
+	uint32_t flags;	    /* stream: as it was created */
 	uint32_t local;	    /* context: bytes of local memory per thread paid for */
 };
 

@@ -104,9 +104,9 @@ void marks_close(struct exec *x)
 	struct exec_marks *m = &x->marks;
 	struct mark *open = &m->open;
 
-	if (open->index == x->work_tail && !open->units && !open->calls && !m->ntouched)
+	if (open->index == held_issued(x) && !open->units && !open->calls && !m->ntouched)
 		return;
-	open->index = x->work_tail;
+	open->index = held_issued(x);
 	open->closed_at = vgpu_now_ns();
 	record(x, open);
 	pthread_mutex_lock(&m->lock);
@@ -114,7 +114,7 @@ void marks_close(struct exec *x)
 	m->head++;
 	pthread_mutex_unlock(&m->lock);
 	memset(open, 0, sizeof(*open));
-	open->index = x->work_tail;
+	open->index = held_issued(x);
 	m->ntouched = 0;
 }
 

@@ -176,7 +176,7 @@ static bool take(struct exec *x, struct call *c, const struct vgpu_entry *slot, 
 	c->reply = NULL;
 	c->reply_len = 0;
 	c->stream = NULL;
-	c->enqueued = false;
+	c->enqueued = c->running = false;
 	memcpy(&c->e, slot, sizeof(c->e));
 	if (c->e.opcode >= VGPU_OP_COUNT || !vgpu_op_info[c->e.opcode].name)
 		return false;
@@ -265,6 +265,25 @@ static int32_t follows_ahead(struct exec *x, const struct call *c)
 	return (int32_t)(c->e.follows - (uint32_t)x->work_tail);
 }
 
+enum when { NOW, LATER, NOT_YET /* a query: answered that it is not ready */ };
+
+static enum when control_when(struct exec *x, const struct call *c)
+{
+	if (follows_ahead(x, c) > 0)
+		return LATER;
+	if (!(c->e.flags & VGPU_E_FOLLOWS) || !x->held.head || !held_before(x, c))
+		return NOW;
+	return c->op->flags & VGPU_OP_QUERY ? NOT_YET : LATER;
+}
+
+static void run_when(struct exec *x, struct call *c, enum when when)
+{
+	if (when == NOW)
+		run_control(x, c);
+	else
+		call_complete(x, c, CUDA_ERROR_NOT_READY);
+}
+
 static bool park(struct exec *x, const struct call *c)
 {
 	struct call *p;
@@ -291,14 +310,15 @@ static void unpark(struct exec *x)
 {
 	for (struct call **at = &x->parked; *at;) {
 		struct call *c = *at;
+		enum when when = control_when(x, c);
 
-		if (follows_ahead(x, c) > 0) {
+		if (when == LATER) {
 			at = &c->next;
 			continue;
 		}
 		*at = c->next;
 		x->nparked--;
-		run_control(x, c);
+		run_when(x, c, when);
 		free(c);
 	}
 }
@@ -315,11 +335,12 @@ static bool serve_control(struct exec *x)
 	}
 	while (x->ctl_tail != head && atomic_load(&x->broken) == SERVING) {
 		bool ok = take(x, &c, vgpu_ctl_slot(x->channel, x->ctl_tail), false);
+		enum when when = ok ? control_when(x, &c) : NOW;
 
-		if (ok && follows_ahead(x, &c) > 0)
+		if (ok && when == LATER)
 			ok = park(x, &c);
 		else if (ok)
-			run_control(x, &c);
+			run_when(x, &c, when);
 		if (!ok) {
 			exec_break(x, VGPU_ERR_PROTOCOL);
 			return false;
@@ -333,7 +354,7 @@ static bool serve_control(struct exec *x)
 /* ---- work ring ---- */
 
 /* May the entry be issued now? Otherwise it stays in the ring and is taken anew. */
-static bool may_issue(struct exec *x, const struct call *c)
+bool exec_may_issue(struct exec *x, const struct call *c)
 {
 	if (!marks_room(x))
 		return false;
@@ -344,7 +365,7 @@ static bool may_issue(struct exec *x, const struct call *c)
 	return !(c->op->flags & VGPU_OP_GATED) || atomic_load(&x->sticky) || gate_open(x);
 }
 
-static void issue(struct exec *x, struct call *c)
+int exec_issue(struct exec *x, struct call *c)
 {
 	int rc = execute(x, c);
 
@@ -355,6 +376,7 @@ static void issue(struct exec *x, struct call *c)
 			rc = CUDA_ERROR_CONTEXT_IS_DESTROYED;
 	}
 	call_complete(x, c, rc);
+	return rc;
 }
 
 static void charge(struct exec *x)
@@ -367,6 +389,42 @@ static void charge(struct exec *x)
 		ops->charge_bytes(x->env->ops_ctx, x->charged_bytes);
 	x->charged_launches = 0;
 	x->charged_bytes = 0;
+}
+
+/* Somebody waits for what was issued, or for its staging memory. */
+static void hurry(struct exec *x)
+{
+	if (!x->marks.open.calls && x->charged_bytes <= BIG_COPY)
+		return;
+	marks_close(x);
+	charge(x);
+	marks_poll(x);
+}
+
+/* Issues the entry or sets it aside; false: it stays in the ring. */
+static bool serve_entry(struct exec *x, struct call *c)
+{
+	c->index = x->work_tail;
+	if (held_wants(x, c))
+		return held_add(x, c);
+	if (!exec_may_issue(x, c))
+		return false;
+	exec_issue(x, c);
+	return true;
+}
+
+static bool serve_held(struct exec *x)
+{
+	bool did = held_step(x);
+
+	if (did) {
+		hurry(x);
+		charge(x);
+	}
+	if (x->held.moved && x->parked)
+		unpark(x);
+	x->held.moved = false;
+	return did;
 }
 
 static bool serve_work(struct exec *x)
@@ -383,16 +441,11 @@ static bool serve_work(struct exec *x)
 			exec_break(x, VGPU_ERR_PROTOCOL);
 			break;
 		}
-		if (!may_issue(x, &c))
+		if (!serve_entry(x, &c))
 			break;
-		issue(x, &c);
 		n++;
 		x->work_tail++;
-		if (x->marks.open.calls || x->charged_bytes > BIG_COPY) {
-			marks_close(x); /* somebody waits for it, or for its staging memory */
-			charge(x);
-			marks_poll(x);
-		}
+		hurry(x);
 		vgpu_store64(&x->host->work_tail, x->work_tail);
 	}
 	if (n) {
@@ -407,15 +460,21 @@ static bool serve_work(struct exec *x)
 
 /* ---- idling ---- */
 
+/* Behind a host function with no room to hold more, the ring waits for the control ring. */
+static bool ring_waiting(struct exec *x)
+{
+	return !x->held.full && vgpu_load64(&x->guest->work_head) != x->work_tail;
+}
+
 static bool work_waiting(struct exec *x)
 {
-	return vgpu_load64(&x->guest->ctl_head) != x->ctl_tail || vgpu_load64(&x->guest->work_head) != x->work_tail;
+	return vgpu_load64(&x->guest->ctl_head) != x->ctl_tail || ring_waiting(x);
 }
 
 /* A work entry that could not be issued waits for the window or the lease, not for the guest. */
 static bool blocked(struct exec *x)
 {
-	return vgpu_load64(&x->guest->work_head) != x->work_tail;
+	return x->held.stuck || ring_waiting(x);
 }
 
 static void drain_fd(int fd)
@@ -487,6 +546,7 @@ static int serve_loop(struct exec *x)
 
 		atomic_fetch_add(&x->turn, 1);
 		did = serve_control(x);
+		did |= serve_held(x);
 		did |= serve_work(x);
 		marks_poll(x);
 		gate_step(x);
@@ -571,6 +631,7 @@ int exec_serve(struct exec_env *env)
 		x->parked = c->next;
 		free(c);
 	}
+	held_free(x);
 	exec_release_all(x);
 	if (x->bounce_registered)
 		x->drv->cuMemHostUnregister(x->bounce);

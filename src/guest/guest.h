@@ -87,7 +87,9 @@ static inline void *g_handle(struct gobj *o)
 /* init.c */
 extern struct vgpu_client *guest_client; /* NULL until the first context */
 extern struct vgpu_device_info guest_device;
-int guest_ready(void);	/* 0, or CUDA_ERROR_NOT_INITIALIZED */
+extern _Thread_local bool guest_in_callback; /* this thread runs host functions */
+/* 0, CUDA_ERROR_NOT_INITIALIZED, or CUDA_ERROR_NOT_PERMITTED inside a host function */
+int guest_ready(void);
 int guest_start(void);	/* starts the executor once */
 void guest_say(const char *text); /* one line on stderr */
 
@@ -105,6 +107,7 @@ struct stream_ref {
 	uint32_t wire;
 };
 int stream_resolve(CUstream h, struct gobj *ctx, struct stream_ref *out);
+int stream_enter(CUstream h, struct stream_ref *out); /* in the current context */
 static inline void stream_touch(struct stream_ref *r, uint64_t index)
 {
 	if (r->stream)

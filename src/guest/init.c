@@ -8,6 +8,7 @@
 enum { NEW, READY, FORKED };
 
 struct vgpu_client *guest_client;
+_Thread_local bool guest_in_callback;
 struct vgpu_device_info guest_device;
 static _Atomic int state = NEW;
 static struct vgpu_port *port;
@@ -20,7 +21,9 @@ void guest_say(const char *text)
 
 int guest_ready(void)
 {
-	return atomic_load_explicit(&state, memory_order_acquire) == READY ? 0 : CUDA_ERROR_NOT_INITIALIZED;
+	if (atomic_load_explicit(&state, memory_order_acquire) != READY)
+		return CUDA_ERROR_NOT_INITIALIZED;
+	return guest_in_callback ? CUDA_ERROR_NOT_PERMITTED : 0;
 }
 
 /* The child shares nothing with the channel: its parent goes on using it. */
@@ -57,6 +60,8 @@ CUresult cuInit(unsigned int flags)
 
 	if (flags)
 		return CUDA_ERROR_INVALID_VALUE;
+	if (guest_in_callback)
+		return CUDA_ERROR_NOT_PERMITTED;
 	if (atomic_load(&state) == FORKED)
 		return CUDA_ERROR_NOT_INITIALIZED;
 	pthread_mutex_lock(&start_lock);

@@ -113,7 +113,7 @@ int stream_resolve(CUstream h, struct gobj *ctx, struct stream_ref *out)
 	return CUDA_SUCCESS;
 }
 
-static int enter(CUstream h, struct stream_ref *s)
+int stream_enter(CUstream h, struct stream_ref *s)
 {
 	struct gobj *ctx;
 	int rc = ctx_enter(&ctx);
@@ -182,7 +182,7 @@ CUresult cuStreamQuery(CUstream h)
 {
 	struct vgpu_in_stream_query in;
 	struct stream_ref s;
-	int rc = enter(h, &s);
+	int rc = stream_enter(h, &s);
 
 	if (rc)
 		return rc;
@@ -196,7 +196,7 @@ CUresult cuStreamSynchronize(CUstream h)
 {
 	struct vgpu_in_stream_sync in;
 	struct stream_ref s;
-	int rc = enter(h, &s);
+	int rc = stream_enter(h, &s);
 
 	if (rc)
 		return rc;
@@ -208,48 +208,52 @@ CUresult cuStreamSynchronize(CUstream h)
 	return rc ? rc : client_late_error(guest_client);
 }
 
+/* The stream whose property is asked for, and somewhere to put it. */
+static int ask(CUstream h, const void *answer, struct stream_ref *s)
+{
+	int rc = stream_enter(h, s);
+
+	return rc ? rc : answer ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
 CUresult cuStreamGetPriority(CUstream h, int *priority)
 {
 	struct stream_ref s;
-	int rc = enter(h, &s);
+	int rc = ask(h, priority, &s);
 
-	if (rc || !priority)
-		return rc ? rc : CUDA_ERROR_INVALID_VALUE;
-	*priority = s.stream ? s.stream->stream.priority : 0;
-	return CUDA_SUCCESS;
+	if (!rc)
+		*priority = s.stream ? s.stream->stream.priority : 0;
+	return rc;
 }
 
 CUresult cuStreamGetFlags(CUstream h, unsigned int *flags)
 {
 	struct stream_ref s;
-	int rc = enter(h, &s);
+	int rc = ask(h, flags, &s);
 
-	if (rc || !flags)
-		return rc ? rc : CUDA_ERROR_INVALID_VALUE;
-	*flags = s.stream ? s.stream->stream.flags : CU_STREAM_DEFAULT;
-	return CUDA_SUCCESS;
+	if (!rc)
+		*flags = s.stream ? s.stream->stream.flags : CU_STREAM_DEFAULT;
+	return rc;
 }
 
 CUresult cuStreamGetId(CUstream h, unsigned long long *id)
 {
 	struct stream_ref s;
-	int rc = enter(h, &s);
+	int rc = ask(h, id, &s);
 
-	if (rc || !id)
-		return rc ? rc : CUDA_ERROR_INVALID_VALUE;
-	*id = s.stream ? s.stream->stream.id : 1;
-	return CUDA_SUCCESS;
+	if (!rc)
+		*id = s.stream ? s.stream->stream.id : 1;
+	return rc;
 }
 
 CUresult cuStreamGetCtx(CUstream h, CUcontext *ctx)
 {
 	struct stream_ref s;
-	int rc = enter(h, &s);
+	int rc = ask(h, ctx, &s);
 
-	if (rc || !ctx)
-		return rc ? rc : CUDA_ERROR_INVALID_VALUE;
-	*ctx = g_handle(s.ctx);
-	return CUDA_SUCCESS;
+	if (!rc)
+		*ctx = g_handle(s.ctx);
+	return rc;
 }
 
 CUresult cuStreamGetCtx_v2(CUstream h, CUcontext *ctx, CUgreenCtx *green)
@@ -262,23 +266,21 @@ CUresult cuStreamGetCtx_v2(CUstream h, CUcontext *ctx, CUgreenCtx *green)
 CUresult cuStreamGetDevice(CUstream h, CUdevice *device)
 {
 	struct stream_ref s;
-	int rc = enter(h, &s);
+	int rc = ask(h, device, &s);
 
-	if (rc || !device)
-		return rc ? rc : CUDA_ERROR_INVALID_VALUE;
-	*device = 0;
-	return CUDA_SUCCESS;
+	if (!rc)
+		*device = 0;
+	return rc;
 }
 
 CUresult cuStreamIsCapturing(CUstream h, CUstreamCaptureStatus *status)
 {
 	struct stream_ref s;
-	int rc = enter(h, &s);
+	int rc = ask(h, status, &s);
 
-	if (rc || !status)
-		return rc ? rc : CUDA_ERROR_INVALID_VALUE;
-	*status = CU_STREAM_CAPTURE_STATUS_NONE; /* capture cannot be begun */
-	return CUDA_SUCCESS;
+	if (!rc)
+		*status = CU_STREAM_CAPTURE_STATUS_NONE; /* capture cannot be begun */
+	return rc;
 }
 
 CUresult cuStreamWaitEvent(CUstream h, CUevent event, unsigned int flags)
@@ -287,7 +289,7 @@ CUresult cuStreamWaitEvent(CUstream h, CUevent event, unsigned int flags)
 	struct vgpu_in_stream_wait_event in = { .flags = flags };
 	struct stream_ref s;
 	struct vgpu_entry *e;
-	int rc = enter(h, &s);
+	int rc = stream_enter(h, &s);
 
 	if (rc)
 		return rc;
@@ -364,7 +366,7 @@ CUresult cuEventRecordWithFlags(CUevent h, CUstream stream, unsigned int flags)
 	struct gobj *ev;
 	struct vgpu_entry *e;
 	uint64_t index;
-	int rc = enter(stream, &s);
+	int rc = stream_enter(stream, &s);
 
 	if (!rc)
 		rc = event_enter(h, &ev);

@@ -123,7 +123,8 @@ struct drv_global {
 extern struct drv_global drv;
 
 /* ---- current context (drv_ctx.c). Each returns a CUresult. */
-int drv_ready(void);				 /* NOT_INITIALIZED before cuInit and after fork */
+int drv_ready(void); /* NOT_INITIALIZED before cuInit and after fork, NOT_PERMITTED in a host function */
+extern _Thread_local bool drv_in_callback; /* this thread is running a host function */
 int drv_current(struct drv_ctx **ctx);		 /* current, alive, without fault */
 int drv_current_any(struct drv_ctx **ctx);	 /* current and alive; a fault does not matter */
 int drv_ctx_make(int device, unsigned flags, bool primary, struct drv_ctx **out);

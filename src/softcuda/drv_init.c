@@ -86,9 +86,13 @@ CUresult cuInit(unsigned int flags)
 	return r;
 }
 
+_Thread_local bool drv_in_callback;
+
 int drv_ready(void)
 {
-	return atomic_load_explicit(&drv.ready, memory_order_acquire) ? 0 : CUDA_ERROR_NOT_INITIALIZED;
+	if (!atomic_load_explicit(&drv.ready, memory_order_acquire))
+		return CUDA_ERROR_NOT_INITIALIZED;
+	return drv_in_callback ? CUDA_ERROR_NOT_PERMITTED : 0;
 }
 
 CUresult cuDriverGetVersion(int *version)

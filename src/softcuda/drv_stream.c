@@ -192,10 +192,12 @@ CUresult cuStreamAttachMemAsync(CUstream hStream, CUdeviceptr dptr, size_t lengt
 
 static int run_host(struct drv_op *op)
 {
+	drv_in_callback = true;
 	if (op->u.host.fn)
 		op->u.host.fn(op->u.host.data);
 	else
 		op->u.host.callback(op->u.host.handle, atomic_load(&op->stream->ctx->fault), op->u.host.data);
+	drv_in_callback = false;
 	return 0;
 }
 

@@ -12,7 +12,7 @@ SIZES = {'u8': 1, 'u16': 2, 'u32': 4, 'u64': 8, 'i32': 4, 'i64': 8, 'f32': 4}
 CTYPES = {'u8': 'vg_u8', 'u16': 'vg_u16', 'u32': 'vg_u32', 'u64': 'vg_u64', 'i32': 'vg_s32',
           'i64': 'long long', 'f32': 'float'}
 HANDLES = ['ctx', 'module', 'func', 'stream', 'event', 'array', 'image']
-WORDS = {'ctx', 'follows', 'gated', 'unit', 'helper'}
+WORDS = {'ctx', 'follows', 'gated', 'unit', 'helper', 'query'}
 INLINE_IN, INLINE_OUT = 40, 48
 
 
@@ -60,6 +60,15 @@ class Op:
     @property
     def out_size(self):
         return self.struct_size(self.outs)
+
+    def places(self, kind, most):
+        """Offsets of its handles of one kind, 0xffff where there is none."""
+        at, found = 0, []
+        for f in self.fields:
+            if f.kind == kind:
+                found.append(at)
+            at += f.size
+        return (found + [0xffff] * most)[:most]
 
     @property
     def spilled(self):
@@ -153,6 +162,8 @@ def ops_h(ops, text):
 #define VGPU_OP_UNIT 0x10u
 #define VGPU_OP_FOLLOWS 0x20u
 #define VGPU_OP_CTX 0x40u
+#define VGPU_OP_QUERY 0x80u
+#define VGPU_NOWHERE 0xffffu
 
 struct vgpu_op_info {
 	const char *name; /* NULL: no such opcode */
@@ -160,6 +171,7 @@ struct vgpu_op_info {
 	vg_u32 in_size, out_size;
 	vg_u32 payload_min, payload_max; /* beyond a spilled body */
 	vg_u32 reply_max;
+	vg_u16 stream_at, event_at[2]; /* offsets of these handles in the body, or VGPU_NOWHERE */
 };
 /* By opcode. */
 extern const struct vgpu_op_info vgpu_op_info[VGPU_OP_COUNT];
@@ -173,8 +185,9 @@ def ops_c(ops, text):
     for o in ops:
         flags = (['VGPU_OP_WORK'] if o.ring == 'work' else []) + (['VGPU_OP_SYNC'] if o.how == 'sync' else [])
         flags += [f'VGPU_OP_{w.upper()}' for w in o.words]
+        events = ', '.join(str(at) for at in o.places('event', 2))
         rows.append(f'\t[{o.number}] = {{ "{o.name}", {" | ".join(flags) or "0"}, {o.in_size}, {o.out_size}, '
-                    f'{o.payload[0]}, {o.payload[1]}, {o.reply} }},\n')
+                    f'{o.payload[0]}, {o.payload[1]}, {o.reply}, {o.places("stream", 1)[0]}, {{ {events} }} }},\n')
     return HEAD + '#include "wire/ops.h"\n\nconst struct vgpu_op_info vgpu_op_info[VGPU_OP_COUNT] = {\n' + ''.join(rows) + '};\n'
 
 

@@ -36,6 +36,10 @@ static bool due(void *c)
 static void nothing(void *c)
 {
 }
+static void idle(void *c)
+{
+	atomic_fetch_add(&((struct harness_counters *)c)->idled, 1);
+}
 static void begin_unit(void *c)
 {
 	atomic_fetch_add(&((struct harness_counters *)c)->units_begun, 1);
@@ -82,7 +86,7 @@ static void unsupported(void *p, uint16_t op)
 }
 
 const struct exec_ops harness_ops = {
-	.lease_acquire = acquire, .lease_try = held, .lease_due = due, .lease_release = nothing, .lease_idle = nothing,
+	.lease_acquire = acquire, .lease_try = held, .lease_due = due, .lease_release = nothing, .lease_idle = idle,
 	.unit_begin = begin_unit, .unit_end = end_unit, .quota_take = take, .quota_give = give, .quota_info = info,
 	.charge_bytes = bytes, .charge_launches = launches, .extents_check = check, .count_unsupported = unsupported,
 };

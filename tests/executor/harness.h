@@ -14,7 +14,7 @@
 
 /* A lease and a quota that always grant; counters in *c. */
 struct harness_counters {
-	_Atomic uint64_t taken, units_begun, units_ended, launches, bytes, unsupported;
+	_Atomic uint64_t taken, units_begun, units_ended, launches, bytes, unsupported, idled;
 };
 extern const struct exec_ops harness_ops; /* ops_ctx = struct harness_counters */
 

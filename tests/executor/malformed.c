@@ -283,7 +283,12 @@ static void random_bodies(void **state)
 		if (op == VGPU_OP_MEM_ALLOC || op == VGPU_OP_MEM_ALLOC_PITCH)
 			memset(e.body + 6, 0, 2);
 		put(&r, &e, work);
-		completion(&r, 2);
+		if (!completion(&r, 2) && op == VGPU_OP_HOST_FUNC) { /* nothing behind it would be answered */
+			e = well_formed(VGPU_OP_HOST_DONE, &work);
+			memcpy(e.body, &r.work, sizeof(r.work));
+			put(&r, &e, work);
+			assert_int_equal(completion(&r, 5), 0);
+		}
 		issued++;
 	}
 	assert_true(issued > 5000);
@@ -362,6 +367,106 @@ static void one_image_loaded_twice(void **state)
 	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
 }
 
+/* ---- host functions ---- */
+
+struct streams {
+	uint32_t ctx, s, t, es, et; /* two non-blocking streams, an event for each */
+};
+
+static void two_streams(struct run *r, struct streams *n)
+{
+	struct vgpu_in_stream_create sc = { .flags = CU_STREAM_NON_BLOCKING };
+	struct vgpu_in_event_create ec = { 0 };
+
+	begin(r);
+	assert_int_equal(call(r, VGPU_OP_CTX_PRIMARY, 0, NULL, 0, &n->ctx), 0);
+	assert_int_equal(call(r, VGPU_OP_STREAM_CREATE, n->ctx, &sc, sizeof(sc), &n->s), 0);
+	assert_int_equal(call(r, VGPU_OP_STREAM_CREATE, n->ctx, &sc, sizeof(sc), &n->t), 0);
+	assert_int_equal(call(r, VGPU_OP_EVENT_CREATE, n->ctx, &ec, sizeof(ec), &n->es), 0);
+	assert_int_equal(call(r, VGPU_OP_EVENT_CREATE, n->ctx, &ec, sizeof(ec), &n->et), 0);
+}
+
+static void put_record(struct run *r, const struct streams *n, bool on_s, vg_u16 flags)
+{
+	struct vgpu_entry e = { .opcode = VGPU_OP_EVENT_RECORD, .flags = flags, .tag = on_s ? 7 : 8, .ctx = n->ctx };
+	struct vgpu_in_event_record in = { .event = on_s ? n->es : n->et, .stream = on_s ? n->s : n->t };
+
+	memcpy(e.body, &in, sizeof(in));
+	put(r, &e, true);
+}
+
+static int query(struct run *r, const struct streams *n, uint32_t event)
+{
+	struct vgpu_entry e = { .opcode = VGPU_OP_EVENT_QUERY, .flags = VGPU_E_REPLY | VGPU_E_FOLLOWS, .tag = 9,
+				.ctx = n->ctx, .follows = (uint32_t)r->work };
+
+	memcpy(e.body, &event, sizeof(event));
+	put(r, &e, false);
+	return completion(r, 9);
+}
+
+/* A guest that leaves a host function running: its stream stands, another goes on, the lease is free. */
+static void a_host_function_holds_its_stream_only(void **state)
+{
+	struct vgpu_in_host_func hf;
+	struct vgpu_in_host_done done = { 0 };
+	struct streams n;
+	uint64_t idled;
+	struct run r;
+
+	two_streams(&r, &n);
+	hf.stream = n.s;
+	assert_int_equal(call(&r, VGPU_OP_HOST_FUNC, n.ctx, &hf, sizeof(hf), NULL), 0);
+	done.entry = r.work;
+	put_record(&r, &n, true, VGPU_E_REPLY);
+	put_record(&r, &n, false, VGPU_E_REPLY);
+	assert_int_equal(completion(&r, 8), 0); /* not 7 */
+	assert_int_equal(query(&r, &n, n.es), CUDA_ERROR_NOT_READY);
+	assert_int_equal(query(&r, &n, n.et), 0);
+	assert_true(vgpu_load64(&vgpu_ch_host(r.channel)->work_done) < done.entry);
+	idled = counters.idled;
+	for (uint64_t until = vgpu_now_ns() + 10000000000ull; counters.idled == idled; sched_yield())
+		assert_true(vgpu_now_ns() < until);
+	done.entry++;
+	assert_int_equal(call(&r, VGPU_OP_HOST_DONE, 0, &done, sizeof(done), NULL), CUDA_ERROR_INVALID_VALUE);
+	done.entry--;
+	{
+		struct vgpu_entry e = { .opcode = VGPU_OP_HOST_DONE, .flags = VGPU_E_REPLY, .tag = 5 };
+
+		memcpy(e.body, &done, sizeof(done));
+		put(&r, &e, false);
+	}
+	assert_int_equal(completion(&r, 5), 0);
+	assert_int_equal(completion(&r, 7), 0);
+	assert_int_equal(call(&r, VGPU_OP_HOST_DONE, 0, &done, sizeof(done), NULL), CUDA_ERROR_INVALID_VALUE);
+	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
+}
+
+/* ... and goes on filling its ring: what is held is bounded, and calls are still answered. */
+static void a_host_function_that_never_ends(void **state)
+{
+	struct vgpu_in_host_func hf;
+	struct streams n;
+	struct run r;
+
+	two_streams(&r, &n);
+	hf.stream = n.s;
+	assert_int_equal(call(&r, VGPU_OP_HOST_FUNC, n.ctx, &hf, sizeof(hf), NULL), 0);
+	for (unsigned i = 0; i < 2 * VGPU_CH_WORK_ENTRIES - 1; i++) {
+		uint64_t until = vgpu_now_ns() + 10000000000ull;
+
+		while (r.work - vgpu_load64(&vgpu_ch_host(r.channel)->work_tail) >= VGPU_CH_WORK_ENTRIES) {
+			assert_true(vgpu_now_ns() < until);
+			sched_yield();
+		}
+		put_record(&r, &n, true, 0);
+	}
+	/* One slot is the host function's own: the ring is full to the last entry. */
+	assert_int_equal(r.work - vgpu_load64(&vgpu_ch_host(r.channel)->work_tail), VGPU_CH_WORK_ENTRIES);
+	assert_int_equal(call(&r, VGPU_OP_MEM_INFO, n.ctx, NULL, 0, NULL), 0);
+	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
+}
+
 static void contexts_end(void **state)
 {
 	struct vgpu_in_ctx_create none = { 0 };
@@ -398,6 +503,8 @@ int main(void)
 		cmocka_unit_test(work_in_a_destroyed_context),
 		cmocka_unit_test(one_image_loaded_twice),
 		cmocka_unit_test(contexts_end),
+		cmocka_unit_test(a_host_function_holds_its_stream_only),
+		cmocka_unit_test(a_host_function_that_never_ends),
 	};
 
 	return cmocka_run_group_tests(tests, load, NULL);
