@@ -9,6 +9,7 @@ void sched_init(struct sched *s, uint64_t quantum_ns, struct sched_tenant **heap
 	s->quantum = quantum_ns;
 	s->heap = heap;
 	s->heap_cap = heap_cap;
+	s->unpark_at = SCHED_NEVER;
 }
 
 void sched_tenant_init(struct sched_tenant *t, uint32_t share, void *owner)
@@ -86,7 +87,102 @@ static void heap_remove(struct sched *s, struct sched_tenant *t)
 	sift_down(s, last->heap_at - 1);
 }
 
+/* The smallest tag among those without a lease: what is skipped holds one, so there are few. */
+static struct sched_tenant *least_without(const struct sched *s, size_t i)
+{
+	struct sched_tenant *a, *b;
+
+	if (i >= s->heap_len)
+		return NULL;
+	if (!s->heap[i]->holding)
+		return s->heap[i];
+	a = least_without(s, 2 * i + 1);
+	b = least_without(s, 2 * i + 2);
+	return !a || (b && before(b, a)) ? b : a;
+}
+
+/* ---- caps and reservations */
+
+static void earn(const struct sched *s, struct sched_tenant *t, uint64_t now)
+{
+	double most = (double)SCHED_BURST_QUANTA * (double)s->quantum;
+
+	if (now > t->budget_at) {
+		t->budget += (double)(now - t->budget_at) * t->cap / 100;
+		t->budget_at = now;
+	}
+	if (t->budget > most)
+		t->budget = most;
+}
+
+/* What is not worth a lease is nothing: the end of a budget is not approached in ever smaller steps. */
+static bool used_up(const struct sched *s, struct sched_tenant *t, uint64_t now)
+{
+	if (!t->cap)
+		return false;
+	earn(s, t, now);
+	return t->budget <= (double)s->quantum / 64;
+}
+
+/* When it will have used up its budget, if as many compute as now. */
+static uint64_t cap_end(const struct sched *s, struct sched_tenant *t, uint64_t now)
+{
+	double loss = 1.0 / (s->holders ? s->holders : 1) - t->cap / 100.0;
+
+	if (!t->cap || loss <= 0)
+		return SCHED_NEVER;
+	earn(s, t, now);
+	return now + (t->budget > 0 ? (uint64_t)(t->budget / loss) : 0);
+}
+
+/* Owed by its reservation? Only work that waits or runs earns. */
+static double owed(const struct sched *s, struct sched_tenant *t, uint64_t now)
+{
+	double most = (double)SCHED_OWED_QUANTA * (double)s->quantum;
+
+	if (now > t->owed_at && (t->holding || t->heap_at))
+		t->owed += (double)(now - t->owed_at) * t->reservation / 100;
+	if (now > t->owed_at)
+		t->owed_at = now;
+	t->owed = t->owed > most ? most : t->owed < -most ? -most : t->owed;
+	return t->reservation ? t->owed : 0;
+}
+
+static void park(struct sched *s, struct sched_tenant *t, uint64_t now)
+{
+	double need = (double)s->quantum / 2 - t->budget;
+	uint64_t at = now + 1 + (uint64_t)(need * 100 / t->cap);
+
+	t->parked = true;
+	t->next_parked = s->parked;
+	s->parked = t;
+	if (at < s->unpark_at)
+		s->unpark_at = at;
+}
+
+static void unlink_parked(struct sched *s, struct sched_tenant *t)
+{
+	struct sched_tenant **p = &s->parked;
+
+	while (*p != t)
+		p = &(*p)->next_parked;
+	*p = t->next_parked;
+	t->parked = false;
+}
+
 /* ---- charging */
+
+/* What a reservation gives beyond its share is no debt for the day it ends. */
+static void move_tag(const struct sched *s, struct sched_tenant *t, uint64_t ns)
+{
+	double to = t->start_tag + (double)ns / t->share;
+	double most = s->vtime + (double)SCHED_OWED_QUANTA * (double)s->quantum / t->share;
+
+	if (t->reservation && to > most)
+		to = most;
+	if (to > t->start_tag)
+		t->start_tag = to;
+}
 
 static void charge(struct sched *s, struct sched_client *c, uint64_t from, uint64_t to, uint64_t ns)
 {
@@ -94,9 +190,21 @@ static void charge(struct sched *s, struct sched_client *c, uint64_t from, uint6
 
 	c->charged += ns;
 	t->charged += ns;
-	t->start_tag += (double)ns / t->share;
-	if (t->heap_at)
+	if (t->cap) {
+		earn(s, t, to);
+		t->budget -= (double)ns;
+	}
+	if (t->reservation) {
+		owed(s, t, to);
+		t->owed -= (double)ns;
+	}
+	move_tag(s, t, ns);
+	if (t->heap_at && used_up(s, t, to)) {
+		heap_remove(s, t);
+		park(s, t, to);
+	} else if (t->heap_at) {
 		sift_down(s, t->heap_at - 1); /* another of its clients waits; tags only grow */
+	}
 	if (s->on_charge)
 		s->on_charge(s->ctx, t, from, to, ns);
 }
@@ -142,8 +250,11 @@ static void set_deadlines(struct sched *s, uint64_t now)
 		struct sched_client *c = s->holder[i];
 		uint64_t full = c->granted_at + s->quantum;
 
-		if (c->deadline == SCHED_NEVER)
-			c->deadline = full > now ? full : now;
+		if (!c->alone)
+			continue;
+		c->alone = false;
+		full = full > now ? full : now;
+		c->deadline = full < c->deadline ? full : c->deadline;
 	}
 }
 
@@ -156,8 +267,39 @@ static void re_enter(const struct sched *s, struct sched_tenant *t, uint64_t now
 		return;
 	if (t->leases && now - t->released_at <= SCHED_ABSENCE_QUANTA * s->quantum)
 		floor -= (double)SCHED_CREDIT_QUANTA * s->quantum / t->share;
+	else
+		t->owed = 0;
 	if (t->start_tag < floor)
 		t->start_tag = floor;
+}
+
+static void enter(struct sched *s, struct sched_tenant *t, uint64_t now)
+{
+	owed(s, t, now); /* away it earned nothing */
+	re_enter(s, t, now);
+	heap_insert(s, t);
+}
+
+/* Those that have earned something compete again. */
+static void unpark(struct sched *s, uint64_t now)
+{
+	struct sched_tenant *all = s->parked, *t;
+
+	if (now < s->unpark_at)
+		return;
+	s->parked = NULL;
+	s->unpark_at = SCHED_NEVER;
+	while ((t = all)) {
+		all = t->next_parked;
+		t->parked = false;
+		if (t->cap)
+			earn(s, t, now);
+		if (!t->cap || t->budget >= (double)s->quantum / 2)
+			enter(s, t, now);
+		else
+			park(s, t, now);
+	}
+	set_deadlines(s, now);
 }
 
 bool sched_ask(struct sched *s, struct sched_client *c, uint64_t now)
@@ -175,9 +317,11 @@ bool sched_ask(struct sched *s, struct sched_client *c, uint64_t now)
 	else
 		t->first = c;
 	t->last = c;
-	if (!t->heap_at) {
-		re_enter(s, t, now);
-		heap_insert(s, t);
+	if (!t->heap_at && !t->parked) {
+		if (used_up(s, t, now))
+			park(s, t, now);
+		else
+			enter(s, t, now);
 	}
 	set_deadlines(s, now);
 	return true;
@@ -196,7 +340,9 @@ static void dequeue(struct sched *s, struct sched_client *c)
 		t->first = c->next;
 	if (t->last == c)
 		t->last = prev;
-	if (!t->first)
+	if (!t->first && t->parked)
+		unlink_parked(s, t);
+	else if (!t->first)
 		heap_remove(s, t);
 }
 
@@ -204,7 +350,9 @@ static void dequeue(struct sched *s, struct sched_client *c)
 
 static bool room(const struct sched *s, uint64_t now)
 {
-	if (s->holders == SCHED_HOLDERS_MAX)
+	if (s->concurrent)
+		return s->holders < SCHED_HOLDERS_MAX;
+	if (s->holders >= SCHED_OVERRUNS_MAX)
 		return false;
 	for (unsigned i = 0; i < s->holders; i++)
 		if (s->holder[i]->deadline == SCHED_NEVER || now < s->holder[i]->deadline + s->quantum)
@@ -212,23 +360,70 @@ static bool room(const struct sched *s, uint64_t now)
 	return true;
 }
 
+/* Who waits and goes first. places: also those that hold a lease already. */
+static struct sched_tenant *first_waiting(struct sched *s, bool places, uint64_t now)
+{
+	struct sched_tenant *best = NULL;
+
+	for (struct sched_tenant *t = s->reserved; t; t = t->next_reserved)
+		if (t->heap_at && (places || !t->holding) && owed(s, t, now) > 0 && (!best || t->owed > best->owed))
+			best = t;
+	if (best || !s->heap_len)
+		return best;
+	return places ? s->heap[0] : least_without(s, 0);
+}
+
+static void set_own_deadline(struct sched *s, struct sched_client *c, uint64_t now)
+{
+	uint64_t end = cap_end(s, c->tenant, now);
+
+	c->alone = !sched_contended(s);
+	c->deadline = c->alone || end < now + s->quantum ? end : now + s->quantum;
+}
+
+static bool goes_before(struct sched *s, struct sched_tenant *t, struct sched_tenant *holder, uint64_t now)
+{
+	double mine = owed(s, t, now), its = owed(s, holder, now);
+
+	if (mine > 0 || its > 0)
+		return mine > 0 && mine >= its;
+	return t->start_tag <= holder->start_tag;
+}
+
+bool sched_renew(struct sched *s, struct sched_client *c, uint64_t now)
+{
+	sched_account(s, now);
+	unpark(s, now);
+	if (c->state != SCHED_HOLDING || used_up(s, c->tenant, now))
+		return false;
+	if (sched_contended(s) && goes_before(s, first_waiting(s, true, now), c->tenant, now))
+		return false;
+	set_own_deadline(s, c, now);
+	return true;
+}
+
 struct sched_client *sched_pick(struct sched *s, uint64_t now)
 {
+	struct sched_tenant *t;
 	struct sched_client *c;
 
+	unpark(s, now);
 	if (!sched_contended(s) || !room(s, now))
 		return NULL;
 	sched_account(s, now);
-	c = s->heap[0]->first;
+	t = first_waiting(s, s->concurrent || !s->holders, now);
+	if (!t)
+		return NULL;
+	c = t->first;
 	dequeue(s, c);
 	c->state = SCHED_HOLDING;
 	c->granted_at = now;
-	c->deadline = SCHED_NEVER;
 	c->leases++;
 	c->tenant->leases++;
 	c->tenant->holding++;
 	c->tenant->waited += now - c->asked_at;
 	s->holder[s->holders++] = c;
+	set_own_deadline(s, c, now);
 	set_deadlines(s, now);
 	return c;
 }
@@ -267,13 +462,54 @@ uint64_t sched_next(const struct sched *s)
 {
 	uint64_t at = 0;
 
-	if (!sched_contended(s) || s->holders == SCHED_HOLDERS_MAX)
-		return SCHED_NEVER;
+	if (!sched_contended(s) || s->concurrent || s->holders >= SCHED_OVERRUNS_MAX || !least_without(s, 0))
+		return s->unpark_at;
 	for (unsigned i = 0; i < s->holders; i++) {
 		if (s->holder[i]->deadline == SCHED_NEVER)
-			return SCHED_NEVER;
+			return s->unpark_at;
 		if (s->holder[i]->deadline + s->quantum > at)
 			at = s->holder[i]->deadline + s->quantum;
 	}
-	return at;
+	return at < s->unpark_at ? at : s->unpark_at;
+}
+
+/* ---- tenants' limits */
+
+static void unlink_reserved(struct sched *s, struct sched_tenant *t)
+{
+	for (struct sched_tenant **p = &s->reserved; *p; p = &(*p)->next_reserved)
+		if (*p == t) {
+			*p = t->next_reserved;
+			return;
+		}
+}
+
+void sched_tenant_set_limits(struct sched *s, struct sched_tenant *t, uint32_t cap, uint32_t reservation, uint64_t now)
+{
+	sched_account(s, now);
+	if (cap && !t->cap) {
+		t->budget = (double)s->quantum;
+		t->budget_at = now;
+	}
+	t->cap = cap;
+	if (t->parked)
+		s->unpark_at = now;
+	unlink_reserved(s, t);
+	if (reservation && !t->reservation) {
+		t->owed = 0;
+		t->owed_at = now;
+	}
+	t->reservation = reservation;
+	if (reservation) {
+		t->next_reserved = s->reserved;
+		s->reserved = t;
+	}
+	for (unsigned i = 0; i < s->holders; i++)
+		if (s->holder[i]->tenant == t)
+			s->holder[i]->deadline = now;
+}
+
+void sched_tenant_remove(struct sched *s, struct sched_tenant *t)
+{
+	unlink_reserved(s, t);
 }

@@ -11,6 +11,7 @@
  *   sched_ask()      a client wants the lease              -> it waits
  *   sched_pick()     is anybody to be granted now?         -> the client to grant
  *   sched_release()  a holder is done (or was killed)      -> charged, the next sched_pick() may grant
+ *   sched_renew()    a holder's deadline came, or nobody waits any more -> may it go on?
  *   sched_next()     when to call sched_pick() again although nothing happened
  *
  * A holder that hands over because its deadline came, and has more to do, must be asked for again
@@ -23,6 +24,20 @@
  * been idle and owes nothing for having been alone. An absence shorter than SCHED_ABSENCE_QUANTA does
  * not count as one (a program that synchronises after each kernel is not idle, nor is one whose host
  * is too busy to ask at once), with the credit so kept bounded by SCHED_CREDIT_QUANTA of its own.
+ *
+ * Reservation: at least so many percent of the device's time whenever it has work. What it is owed by that
+ * accrues while it waits or holds, its charges are taken off, and a tenant owed something goes before all
+ * tags. The sum over a device must not exceed 100; the caller sees to it.
+ * Cap: never more than so many percent, even if the device idles. A tenant that has used up its budget is
+ * parked: it waits, but competes with nobody, until it has earned half a quantum.
+ *
+ * A tenant may overrun in one place only: its other clients wait until that one is back, so that one tenant's
+ * endless kernels never fill the places of others. `concurrent` admits everybody at once instead: no shares
+ * are promised, caps hold.
+ *
+ * Waiting is bounded: with n tenants a tenant of share w out of a sum W gets its turn within W/w quanta + n of
+ * the longest units, one that comes back from a short absence delaying it by SCHED_CREDIT_QUANTA at most.
+ * (Reservations take their part first.)
  *
  * Charging: from grant to release by the caller's clock. Normally one client holds the lease. When a
  * holder has overrun its deadline by one quantum the next is admitted as well (a kernel cannot be
@@ -37,7 +52,10 @@
 #define SCHED_QUANTUM_NS 2000000ull
 #define SCHED_CREDIT_QUANTA 16
 #define SCHED_ABSENCE_QUANTA 10 /* with 1, two loaded cores cost a tenant owed 4/7 some 2.6 points */
-#define SCHED_HOLDERS_MAX 8 /* overrunning holders admitted side by side before newcomers just wait */
+#define SCHED_OVERRUNS_MAX 8 /* overrunning holders admitted side by side before newcomers just wait */
+#define SCHED_HOLDERS_MAX 256 /* the same for `concurrent`, overrunning or not */
+#define SCHED_OWED_QUANTA 16 /* a reservation's arrears, at most, and its advance */
+#define SCHED_BURST_QUANTA 2 /* what a cap's budget holds at most */
 #define SCHED_NEVER UINT64_MAX
 
 enum sched_state { SCHED_IDLE, SCHED_WAITING, SCHED_HOLDING };
@@ -47,7 +65,8 @@ struct sched_client {
 	struct sched_client *next; /* in the tenant's FIFO of waiting clients */
 	enum sched_state state;
 	uint64_t asked_at, granted_at;
-	uint64_t deadline; /* while HOLDING; SCHED_NEVER while nobody else waits */
+	uint64_t deadline; /* while HOLDING; SCHED_NEVER while nobody else waits and no cap ends it */
+	bool alone;	   /* nobody waited when its deadline was set */
 	uint64_t charged;  /* ns of device time, all leases */
 	uint64_t leases;
 };
@@ -59,6 +78,13 @@ struct sched_tenant {
 	size_t heap_at;		/* position + 1 in the heap; 0 = nothing of it waits */
 	struct sched_client *first, *last;
 	unsigned holding;	/* leases its clients hold */
+	uint32_t cap, reservation; /* percent of the device's time; 0: none */
+	double budget;		/* ns it may still use under its cap; negative: used in advance */
+	uint64_t budget_at;	/* up to here it was earned */
+	double owed;		/* ns under its reservation */
+	uint64_t owed_at;
+	bool parked;
+	struct sched_tenant *next_parked, *next_reserved;
 	uint64_t released_at;	/* when it last gave a lease back */
 	uint64_t charged;	/* ns of device time */
 	uint64_t waited;	/* ns its clients spent between ask and grant */
@@ -72,6 +98,9 @@ struct sched {
 	uint64_t seq;
 	struct sched_tenant **heap; /* waiting tenants, smallest start tag first; the caller's array */
 	size_t heap_cap, heap_len;
+	bool concurrent; /* set by the caller */
+	struct sched_tenant *parked, *reserved;
+	uint64_t unpark_at; /* earliest instant at which one of parked may compete again */
 	struct sched_client *holder[SCHED_HOLDERS_MAX];
 	unsigned holders;
 	uint64_t accounted; /* up to here holders have been charged */
@@ -86,6 +115,11 @@ void sched_init(struct sched *s, uint64_t quantum_ns, struct sched_tenant **heap
 void sched_tenant_init(struct sched_tenant *t, uint32_t share, void *owner);
 /* Takes effect with the next charge. */
 void sched_tenant_set_share(struct sched_tenant *t, uint32_t share);
+/* Percent, 0: none. At once: a parked tenant is looked at again by the next sched_pick(), a holder by the next
+ * sched_renew(), to which it is brought by setting its deadline to now. */
+void sched_tenant_set_limits(struct sched *s, struct sched_tenant *t, uint32_t cap, uint32_t reservation, uint64_t now);
+/* It has no clients any more and ends. */
+void sched_tenant_remove(struct sched *s, struct sched_tenant *t);
 
 void sched_client_init(struct sched_client *c, struct sched_tenant *t);
 /* false: already waiting or holding, or more tenants than heap_cap; nothing changed. Holders' deadlines
@@ -93,6 +127,9 @@ void sched_client_init(struct sched_client *c, struct sched_tenant *t);
 bool sched_ask(struct sched *s, struct sched_client *c, uint64_t now);
 /* Grant at most one lease; NULL if nobody waits or the device is taken. Call until NULL. */
 struct sched_client *sched_pick(struct sched *s, uint64_t now);
+/* The holder goes on (true, with a new deadline), or is to hand over (false). Call when its deadline came, or
+ * when nobody waits. */
+bool sched_renew(struct sched *s, struct sched_client *c, uint64_t now);
 /* `end` <= now: when its work ended (a holder found idle is not charged for idling). */
 void sched_release(struct sched *s, struct sched_client *c, uint64_t end, uint64_t now);
 /* Whatever it is doing, forget it (its executor died). */
