@@ -50,8 +50,10 @@ void loop_del(struct loop *l, struct loop_io *io)
 
 int loop_run(struct loop *l)
 {
+	bool more = l->work != NULL;
+
 	while (!l->stop) {
-		int n = epoll_wait(l->epfd, l->pending, LOOP_BATCH, -1);
+		int n = epoll_wait(l->epfd, l->pending, LOOP_BATCH, more ? 0 : -1);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -65,6 +67,7 @@ int loop_run(struct loop *l)
 				io->fn(io, l->pending[i].events);
 		}
 		l->n_pending = 0;
+		more = l->work && !l->stop && l->work(l->work_arg);
 	}
 	return 0;
 }

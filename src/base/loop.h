@@ -26,6 +26,9 @@ struct loop {
 	bool stop;
 	struct epoll_event pending[LOOP_BATCH];
 	int n_pending;
+	/* Called once after each look at the events; true: call again without waiting for one. May be NULL. */
+	bool (*work)(void *arg);
+	void *work_arg;
 };
 
 /* All return 0 or -errno. */

@@ -69,7 +69,8 @@ struct ipc_conn {
 	uint32_t vectors, gone;
 	uint64_t bar_size;
 	struct vgpu_unix_hello hello; /* unix: as received, unchecked; hello_len bytes */
-	uint32_t hello_len, pad;
+	uint32_t hello_len, handed; /* handed: the peer has been given its memory, or as much of it as could be sent */
+	uint32_t ran[VGPU_CHANNELS_MAX]; /* generation the latest executor of each channel was started for; 0: none */
 };
 
 struct ipc_id {

@@ -12,7 +12,7 @@ import tempfile
 
 sys.path.insert(0, os.path.dirname(__file__))
 from harness import (ADMIN, DEAD, FREE, MAGIC, RUN, RUNNING, SOFTCUDA, SPINNER, VGPUD, Peer, Refused,  # noqa: E402
-                     Vgpud, main, wait_for)
+                     Vgpud, WISH, main, wait_for)
 
 ERR_CRASHED, ERR_KEEPER_GONE = 1, 8
 VM_DEAD = 3
@@ -222,6 +222,30 @@ def test_broker_dies():
         q.want(1)
         assert q.wait_state(RUNNING, DEAD) == RUNNING
         q.close()
+        p.close()
+
+
+def test_broker_dies_while_cleaning():
+    """What it had not zeroed yet, the next one does."""
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        p = Peer(v.run, 'a')
+        p.want(3)
+        assert p.wait_state(RUNNING, DEAD) == RUNNING, v.log_text()
+        at, extent, n = 194 << 20, 2 << 20, (256 - 194) // 2
+        p.bar[WISH + 128:WISH + 128 + n] = b'\x01' * n  # all extents are channel 0's
+        for i in range(n):
+            p.bar[at + i * extent:at + (i + 1) * extent] = b'\xa5' * extent
+        mark = (2 << 20) + (1 << 20)  # in channel 0's bounce, cleaned first
+        p.bar[mark] = 1
+        p.want(0)
+        wait_for('cleaning began', lambda: p.bar[mark] == 0)
+        broker = v.children('vgpu-broker')
+        os.kill(broker[0], signal.SIGKILL)
+        p.wait_state(FREE)
+        assert not any(p.bar[at:]) and v.ok('show-vm', name='a')['retired_channels'] == 0
+        p.want(4)
+        assert p.wait_state(RUNNING, DEAD) == RUNNING, 'and it is used again'
         p.close()
 
 

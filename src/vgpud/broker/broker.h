@@ -19,6 +19,7 @@
 #include "vgpud/broker/channel_states.h"
 #include "vgpud/broker/events.h"
 #include "vgpud/broker/sched.h"
+#include "vgpud/broker/scrub.h"
 #include "vgpud/broker/settings.h"
 #include "vgpud/config.h"
 #include "vgpud/ipc.h"
@@ -45,6 +46,7 @@ struct vm {
 	uint64_t timeline_first, timeline_last; /* bucket numbers; first 0: nothing yet */
 	uint64_t device_ns; /* device time by our clock; alone: only while it worked */
 	uint64_t units, launches, bytes, unsupported, fault_count, spawned; /* of ended executors + live */
+	uint64_t retired; /* channels whose memory could not be zeroed */
 };
 
 struct bexec;
@@ -57,6 +59,8 @@ struct channel {
 	uint32_t error; /* enum vgpu_error */
 	struct bexec *exec;
 	uint8_t *extents; /* bitmap of what its executor was allowed to map; NULL: none */
+	struct scrub_job scrub; /* in SCRUBBING */
+	uint32_t next_extent;	/* the first it has not looked at */
 };
 
 struct bconn {
@@ -66,6 +70,7 @@ struct bconn {
 	uint32_t id, transport, uid;
 	unsigned vectors, n_channels;
 	bool made, gone;
+	bool handed; /* the peer was told to take it */
 	int memfd;
 	uint64_t bar_size;
 	int bells[IPC_VECTORS_MAX], irqs[IPC_VECTORS_MAX];
@@ -75,6 +80,7 @@ struct bconn {
 	uint64_t bells_since; /* ns: begin of the window in which bells_heard were heard */
 	unsigned bells_heard;
 	bool muted;
+	struct scrub_job scrub; /* of the whole, once it is gone */
 	struct channel channel[VGPU_CHANNELS_MAX];
 };
 
@@ -121,6 +127,7 @@ struct broker {
 	struct list vms, conns, execs, clients;
 	struct list early; /* peers that came before we are ready */
 	struct device dev;
+	struct scrub scrub;
 	struct sqlite3 *db;
 	uint32_t next_exec, next_vm;
 	uint32_t waited_vm; /* id of the VM whose LISTENING a command waits for */
@@ -178,6 +185,7 @@ void channel_event(struct channel *ch, enum ch_event ev);
 void channel_fail(struct channel *ch, uint32_t error);
 void channel_look(struct channel *ch);
 void channel_period(struct channel *ch, uint64_t now);
+void channel_adopt(struct channel *ch);
 void channel_show(struct channel *ch);
 
 /* exec.c */

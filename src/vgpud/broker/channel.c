@@ -4,10 +4,7 @@
 #include "base/log.h"
 #include "wire/geometry.h"
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/falloc.h>
 #include <string.h>
-#include <unistd.h>
 
 static void store32(vg_u32 *to, uint32_t v)
 {
@@ -20,36 +17,69 @@ void channel_show(struct channel *ch)
 	struct bconn *c = ch->conn;
 	struct vgpu_channel_status *s = &c->header->channel[ch->index];
 
-	store32(&s->error, ch->state == CH_DEAD ? ch->error : VGPU_ERR_NONE);
+	store32(&s->error, ch->state == CH_DEAD || ch->state == CH_RETIRED ? ch->error : VGPU_ERR_NONE);
 	store32(&s->generation, ch->state == CH_FREE ? 0 : ch->generation);
 	store32(&s->state, ch_shown[ch->state]);
 	irq_raise(c->irqs[VGPU_VECTOR_VM]);
 	irq_raise(c->irqs[VGPU_VECTOR_CHANNEL(ch->index)]);
 }
 
-static void punch(struct bconn *c, uint64_t at, uint64_t len)
+/* ---- zeroing: the channel and every extent that is its own, by the wish page, or once mapped for it and
+ * not handed to another channel since ---- */
+
+#define LOOKS 512u /* owner bytes between two looks at the broker's events */
+
+static bool is_own(const struct channel *ch, uint32_t extent)
 {
-	if (fallocate(c->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)len))
-		log_error("VM %s: zeroing its memory: %m", c->vm->set.name);
+	uint8_t owner = ch->conn->wish->owner[extent];
+	bool mapped = ch->extents && ch->extents[extent / 8] & (1u << (extent % 8));
+
+	return owner == ch->index + 1 || (mapped && owner == 0);
 }
 
-/* The channel and every extent that is its own: by the wish page, or once mapped for it and not handed to
- * another channel since. */
-static void channel_punch(struct channel *ch)
+static bool next_extent(struct scrub_job *j)
 {
-	struct bconn *c = ch->conn;
-	uint32_t n = vgpu_extent_count(c->bar_size);
+	struct channel *ch = list_entry(j, struct channel, scrub);
+	uint32_t n = vgpu_extent_count(ch->conn->bar_size), look = 0;
 
-	punch(c, VGPU_CHANNEL_OFF + (uint64_t)ch->index * VGPU_CHANNEL_STRIDE, VGPU_CHANNEL_STRIDE);
-	for (uint32_t i = 0; i < n; i++) {
-		uint8_t owner = c->wish->owner[i];
-		bool mapped = ch->extents && ch->extents[i / 8] & (1u << (i % 8));
+	for (; ch->next_extent < n && look < LOOKS; look++) {
+		uint32_t i = ch->next_extent++;
 
-		if (owner == ch->index + 1 || (mapped && owner == 0))
-			punch(c, VGPU_EXTENT_OFF + (uint64_t)i * VGPU_EXTENT_SIZE, VGPU_EXTENT_SIZE);
+		if (!is_own(ch, i))
+			continue;
+		j->at = VGPU_EXTENT_OFF + (uint64_t)i * VGPU_EXTENT_SIZE;
+		j->end = j->at + VGPU_EXTENT_SIZE;
+		return true;
 	}
+	return ch->next_extent < n;
+}
+
+static void scrubbed(struct scrub_job *j, int rc)
+{
+	struct channel *ch = list_entry(j, struct channel, scrub);
+	struct vm *vm = ch->conn->vm;
+
 	free(ch->extents);
 	ch->extents = NULL;
+	if (rc) {
+		vm->retired++;
+		log_error("VM %s channel %u: its memory cannot be zeroed (%s): not used again until the VM connects anew",
+			  vm->set.name, ch->index, strerror(-rc));
+	}
+	channel_event(ch, rc ? CH_STUCK : CH_CLEAN);
+}
+
+static void do_scrub(struct channel *ch)
+{
+	struct bconn *c = ch->conn;
+
+	if (c->gone)
+		return; /* conn_maybe_free() empties the whole */
+	ch->next_extent = 0;
+	ch->scrub = (struct scrub_job){.owner = c->vm, .fd = c->memfd, .next = next_extent, .done = scrubbed};
+	ch->scrub.at = VGPU_CHANNEL_OFF + (uint64_t)ch->index * VGPU_CHANNEL_STRIDE;
+	ch->scrub.end = ch->scrub.at + VGPU_CHANNEL_STRIDE;
+	scrub_add(&c->broker->scrub, &ch->scrub);
 }
 
 static void do_kill(struct channel *ch)
@@ -109,9 +139,15 @@ static void act(struct channel *ch, enum ch_action a)
 		channel_show(ch);
 		do_kill(ch);
 		break;
-	case CH_DO_PUNCH:
-		channel_punch(ch);
-		/* fall through */
+	case CH_DO_SCRUB:
+		channel_show(ch);
+		do_scrub(ch);
+		break;
+	case CH_DO_REFUSE:
+		ch->generation = wanted(ch);
+		ch->error = VGPU_ERR_SPAWN;
+		channel_show(ch);
+		break;
 	case CH_DO_FORGET:
 		channel_show(ch);
 		channel_look(ch);
@@ -146,6 +182,22 @@ void channel_look(struct channel *ch)
 
 	if (ch->state == CH_FREE ? w != 0 : w != ch->generation)
 		channel_event(ch, w ? CH_WANT : CH_CLOSE);
+}
+
+/* After an earlier broker: nothing of it runs. Its generation is the one its latest executor was started
+ * for, so another that is wanted now was never served. Nobody knows how far the earlier broker had zeroed. */
+void channel_adopt(struct channel *ch)
+{
+	uint32_t w = wanted(ch);
+
+	if (w && w == ch->generation) {
+		ch->error = VGPU_ERR_EXECUTOR_CRASHED; /* it ended unseen */
+		ch->state = CH_DEAD;
+		channel_show(ch);
+		return;
+	}
+	ch->state = CH_SCRUBBING;
+	act(ch, CH_DO_SCRUB);
 }
 
 void channel_period(struct channel *ch, uint64_t now)

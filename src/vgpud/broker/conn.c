@@ -172,19 +172,42 @@ static void conn_free(struct bconn *c)
 	free(c);
 }
 
+static bool nothing_more(struct scrub_job *j)
+{
+	return false;
+}
+
+static void emptied(struct scrub_job *j, int rc)
+{
+	struct bconn *c = list_entry(j, struct bconn, scrub);
+
+	if (rc)
+		log_error("VM %s: connection %u: its memory is not given back at once: %s", c->vm->set.name, c->id,
+			  strerror(-rc));
+	c->vm->bar_used -= c->bar_size;
+	log_info("VM %s: connection %u ended", c->vm->set.name, c->id);
+	event_add(c->broker, "disconnected", c->vm->set.name, "connection %u", c->id);
+	conn_free(c);
+}
+
+/* Its memory is emptied before it is closed: who closes what is full gives it all back in one go, and that
+ * would be the keeper. */
 void conn_maybe_free(struct bconn *c)
 {
-	if (!c->gone)
+	if (!c->gone || list_linked(&c->scrub.node))
 		return;
 	for (unsigned i = 0; i < c->n_channels; i++)
 		if (c->channel[i].exec)
 			return;
-	if (c->vm) {
-		c->vm->bar_used -= c->bar_size;
-		log_info("VM %s: connection %u ended", c->vm->set.name, c->id);
-		event_add(c->broker, "disconnected", c->vm->set.name, "connection %u", c->id);
+	if (!c->made) {
+		conn_free(c);
+		return;
 	}
-	conn_free(c);
+	for (unsigned i = 0; i < c->n_channels; i++)
+		scrub_drop(&c->channel[i].scrub);
+	c->scrub = (struct scrub_job){.owner = c->vm, .fd = c->memfd, .end = c->bar_size, .next = nothing_more,
+				      .done = emptied};
+	scrub_add(&c->broker->scrub, &c->scrub);
 }
 
 void conn_gone(struct bconn *c)
@@ -208,14 +231,14 @@ static struct vm *only_vm(struct broker *b)
 	return !list_empty(&b->vms) && b->vms.next == b->vms.prev ? list_entry(b->vms.next, struct vm, node) : NULL;
 }
 
-static unsigned open_connections(struct broker *b, const struct vm *vm)
+static unsigned count_connections(struct broker *b, const struct vm *vm, bool gone)
 {
 	unsigned n = 0;
 
 	list_for_each(it, &b->conns) {
 		const struct bconn *c = list_entry(it, struct bconn, node);
 
-		n += c->vm == vm && !c->gone;
+		n += c->vm == vm && c->gone == gone;
 	}
 	return n;
 }
@@ -264,7 +287,7 @@ static bool bar_room(struct broker *b, const struct vm *vm, uint64_t need)
 
 static bool admitted(struct broker *b, struct ipc_conn *m, struct vm *vm, uint32_t *status, char *text, size_t len)
 {
-	unsigned open = open_connections(b, vm);
+	unsigned open = count_connections(b, vm, false), ended = count_connections(b, vm, true), full;
 
 	if (vm->quarantined) {
 		*status = VGPU_UNIX_QUARANTINED;
@@ -282,7 +305,9 @@ static bool admitted(struct broker *b, struct ipc_conn *m, struct vm *vm, uint32
 	*status = VGPU_UNIX_NO_MEMORY;
 	snprintf(text, len, "shared memory: %u programs of tenant \"%.48s\" and other VMs take all of bar-budget",
 		 open, vm->set.name);
-	return bar_room(b, vm, (open + 1) * vm->set.bar_size);
+	/* One that is still being emptied is no reason to refuse the next program of a row; more of them are. */
+	full = open + (ended ? ended - 1 : 0);
+	return bar_room(b, vm, (full + 1) * vm->set.bar_size);
 }
 
 static struct bconn *conn_alloc(struct broker *b, const struct ipc_conn *m, struct vm *vm)
@@ -326,10 +351,20 @@ static void conn_new(struct broker *b, struct ipc_conn *m)
 	to_keeper(b, IPC_MAKE, &make, sizeof(make));
 }
 
+static void conn_give(struct bconn *c)
+{
+	struct ipc_handover h = {.conn = c->id, .status = VGPU_UNIX_OK};
+
+	fill_header(c);
+	c->handed = true;
+	log_info("VM %s: connection %u over %s", c->vm->set.name, c->id, c->transport == IPC_UNIX ? "unix" : "ivshmem");
+	event_add(c->broker, "connected", c->vm->set.name, "connection %u", c->id);
+	to_keeper(c->broker, IPC_HANDOVER, &h, sizeof(h));
+}
+
 /* Its memory, from the keeper: for a peer that waits for it, or one an earlier broker served. */
 static void conn_made(struct bconn *c, struct ipc_conn *m, struct msg *fds, bool adopted)
 {
-	struct ipc_handover h = {.conn = c->id, .status = VGPU_UNIX_OK};
 	int rc = -ENOMEM;
 
 	c->bar_size = m->bar_size;
@@ -344,12 +379,8 @@ static void conn_made(struct bconn *c, struct ipc_conn *m, struct msg *fds, bool
 	}
 	c->made = true;
 	c->vm->bar_used += c->bar_size;
-	if (adopted)
-		return;
-	fill_header(c);
-	log_info("VM %s: connection %u over %s", c->vm->set.name, c->id, c->transport == IPC_UNIX ? "unix" : "ivshmem");
-	event_add(c->broker, "connected", c->vm->set.name, "connection %u", c->id);
-	to_keeper(c->broker, IPC_HANDOVER, &h, sizeof(h));
+	if (!adopted)
+		conn_give(c);
 }
 
 static void conn_adopt(struct broker *b, struct ipc_conn *m, struct msg *fds)
@@ -364,6 +395,9 @@ static void conn_adopt(struct broker *b, struct ipc_conn *m, struct msg *fds)
 		return;
 	}
 	c->gone = m->gone;
+	c->handed = m->handed;
+	for (unsigned i = 0; i < c->n_channels; i++)
+		c->channel[i].generation = m->ran[i];
 	conn_made(c, m, fds, true);
 }
 
@@ -399,15 +433,10 @@ void conn_announced(struct broker *b, struct msg *m)
 
 static void settle_channel(struct channel *ch)
 {
-	uint32_t w = ch->conn->wish->wanted[ch->index];
-
-	/* Wanted, but its process is not among those that were handed over: it ended unseen. */
-	if (!ch->exec && w) {
-		ch->generation = w;
-		ch->error = VGPU_ERR_EXECUTOR_CRASHED;
-		ch->state = CH_DEAD;
-	}
-	channel_show(ch);
+	if (ch->exec)
+		channel_show(ch);
+	else
+		channel_adopt(ch);
 }
 
 /* Everything is known now: adopted channels take their state, early peers are let in. */
@@ -416,10 +445,13 @@ void conns_settle(struct broker *b)
 	list_for_each(n, &b->conns) {
 		struct bconn *c = list_entry(n, struct bconn, node);
 
-		for (unsigned i = 0; i < c->n_channels; i++)
-			settle_channel(&c->channel[i]);
 		if (c->gone)
 			conn_gone(c);
+		else if (!c->handed)
+			conn_give(c); /* the earlier broker ended just before */
+		else
+			for (unsigned i = 0; i < c->n_channels; i++)
+				settle_channel(&c->channel[i]);
 	}
 	list_for_each(n, &b->early) {
 		struct early_conn *e = list_entry(n, struct early_conn, node);

@@ -38,6 +38,11 @@ static struct vgpu_err *read_config(struct broker *b)
 	return NULL;
 }
 
+static bool on_turn(void *arg)
+{
+	return scrub_step(&((struct broker *)arg)->scrub);
+}
+
 static struct vgpu_err *start_loop(struct broker *b)
 {
 	int rc = loop_init(&b->loop);
@@ -52,6 +57,8 @@ static struct vgpu_err *start_loop(struct broker *b)
 		rc = irq_init();
 	if (rc)
 		return err_sys(-rc, "event loop");
+	b->loop.work = on_turn;
+	b->loop.work_arg = b;
 	loop_timer_set(&b->period_io, now_ns() + PERIOD_NS);
 	return keeper_link_start(b);
 }
@@ -79,6 +86,7 @@ int main(void)
 	list_init(&b.execs);
 	list_init(&b.clients);
 	list_init(&b.early);
+	scrub_init(&b.scrub);
 	e = read_config(&b);
 	if (!e)
 		e = start_loop(&b);

@@ -57,11 +57,11 @@ static void add_counters(json_t *o, const struct vm *vm)
 		bytes += atomic_load(&x->page->bytes);
 		unsupported += atomic_load(&x->page->unsupported);
 	}
-	json_object_update_new(o, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "units", (json_int_t)units,
+	json_object_update_new(o, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I}", "units", (json_int_t)units,
 		"launches", (json_int_t)launches, "bytes", (json_int_t)bytes, "unsupported_calls",
 		(json_int_t)unsupported, "faults", (json_int_t)vm->fault_count, "executors_started",
 		(json_int_t)vm->spawned, "leases", (json_int_t)vm->tenant.leases, "wait_seconds",
-		(double)vm->tenant.waited / 1e9));
+		(double)vm->tenant.waited / 1e9, "retired_channels", (json_int_t)vm->retired));
 }
 
 json_t *vm_view(const struct vm *vm, bool detail)

@@ -28,6 +28,8 @@ struct conn {
 	struct loop_io io; /* the peer's socket */
 	uint32_t id, vm, transport, uid;
 	bool made, gone, greeted; /* greeted: hello read, CONN sent */
+	bool handed;		  /* HANDOVER was done */
+	uint32_t ran[VGPU_CHANNELS_MAX]; /* generations, see struct ipc_conn */
 	uint64_t accepted_at;	  /* ns */
 	struct vgpu_unix_hello hello;
 	uint32_t hello_len;

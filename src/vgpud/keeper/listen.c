@@ -88,10 +88,11 @@ void conn_announce(struct conn *c)
 {
 	struct ipc_conn m = {.conn = c->id, .vm = c->vm, .transport = c->transport, .uid = c->uid,
 			     .vectors = c->vectors, .gone = c->gone, .bar_size = c->bar_size,
-			     .hello = c->hello, .hello_len = c->hello_len};
+			     .hello = c->hello, .hello_len = c->hello_len, .handed = c->handed};
 	int fds[1 + 2 * IPC_VECTORS_MAX];
 	unsigned n = 0;
 
+	memcpy(m.ran, c->ran, sizeof(m.ran));
 	if (c->made) {
 		fds[n++] = c->memfd;
 		for (unsigned i = 0; i < c->vectors; i++)
@@ -419,6 +420,7 @@ void conn_handover(struct conn *c, uint32_t status, const char *text)
 
 	if (c->gone)
 		return;
+	c->handed = give;
 	if (c->transport == IPC_UNIX)
 		rc = unix_handover(c->io.fd, give ? &mem : NULL, status, text);
 	else if (give)

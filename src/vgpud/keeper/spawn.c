@@ -257,6 +257,8 @@ int child_spawn(struct keeper *k, const struct ipc_spawn *s, char *why, size_t w
 	if (!rc)
 		rc = child_start(k, c, conn, exec_sock, &what);
 	if (!rc) {
+		if (conn)
+			conn->ran[s->channel] = s->generation;
 		list_add_tail(&k->children, &c->node);
 		child_announce(c);
 		return 0;
