@@ -23,7 +23,7 @@
 #include "wire/ranges.h"
 #include "wire/ring.h"
 
-#define EXEC_WINDOW 64u	      /* units in flight at most: covers two wake-ups with kernels of 1 us */
+#define EXEC_WINDOW 64u	      /* kernels in flight at most: covers two wake-ups with kernels of 1 us */
 #define EXEC_WINDOW_START 16u /* until it is known how long they take */
 #define EXEC_WINDOW_MIN 2u    /* one runs, one is next */
 #define EXEC_AHEAD_NS 1000000u /* work in flight is a delay when handing over: half a quantum of it */
