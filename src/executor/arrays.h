@@ -5,11 +5,14 @@
 #include "executor/handles.h"
 
 struct array_shape { /* obj.data of an array */
-	uint64_t row_bytes, rows;
+	uint64_t row_bytes, rows, layers;
 };
 
 /* Bytes of one element of the format, 0 if we do not know it. */
 unsigned array_format_bytes(uint32_t format);
-/* Does the array hold width bytes from column `col` (bytes) in `height` rows from `row`? */
-bool array_holds(const struct obj *array, uint64_t col, uint64_t row, uint64_t width, uint64_t height);
+/* A box of an array: columns in bytes, rows, layers. */
+struct array_box {
+	uint64_t x, y, z, width, height, depth;
+};
+bool array_holds(const struct obj *array, const struct array_box *b);
 #endif

@@ -54,54 +54,93 @@ int op_copy(struct exec *x, struct call *c, const struct vgpu_in_copy *in, struc
 	return rc;
 }
 
-/* One side of a 2D copy; false if it reaches outside. */
-static bool side(struct exec *x, unsigned where, uint64_t at, uint64_t pitch, uint64_t col, uint64_t row,
-		 uint64_t width, uint64_t height, uint32_t ctx, CUmemorytype *type, uint64_t *addr, CUarray *array)
+/* One side of a copy of boxes, and the box. */
+struct side {
+	unsigned place;
+	uint64_t at, pitch, rows; /* rows: of a slice of linear memory */
+	struct array_box box;
+	CUmemorytype type;
+	uint64_t addr;
+	CUarray array;
+};
+
+/* Bytes from the first to the last of the box in linear memory; false if that overflows. */
+static bool box_span(const struct side *s, uint64_t *len)
+{
+	const struct array_box *b = &s->box;
+	uint64_t slice, slices, rows;
+
+	if ((b->height > 1 || b->depth > 1) && s->pitch < b->width)
+		return false;
+	if (b->depth > 1 && s->rows < b->height)
+		return false;
+	return !__builtin_mul_overflow(s->pitch, s->rows, &slice) && !__builtin_mul_overflow(slice, b->depth - 1, &slices) &&
+	       span(s->pitch, b->width, b->height, &rows) && !__builtin_add_overflow(slices, rows, len);
+}
+
+/* False if it reaches outside. */
+static bool resolve(struct exec *x, uint32_t ctx, struct side *s)
 {
 	uint64_t len;
 
-	if (where == VGPU_AT_ARRAY) {
-		struct obj *o = at <= UINT32_MAX ? obj_get(&x->handles, OBJ_ARRAY, (uint32_t)at, ctx) : NULL;
+	if (s->place == VGPU_AT_ARRAY) {
+		struct obj *o = s->at <= UINT32_MAX ? obj_get(&x->handles, OBJ_ARRAY, (uint32_t)s->at, ctx) : NULL;
 
-		*type = CU_MEMORYTYPE_ARRAY;
-		*array = o ? o->real : NULL;
-		return o && array_holds(o, col, row, width, height);
+		s->type = CU_MEMORYTYPE_ARRAY;
+		s->array = o ? o->real : NULL;
+		return o && array_holds(o, &s->box);
 	}
-	if (col || row || (height > 1 && pitch < width) || !span(pitch, width, height, &len))
+	if (s->box.x || s->box.y || s->box.z || !box_span(s, &len))
 		return false;
-	*addr = place(x, where, at, len);
-	*type = where == VGPU_AT_DEVICE ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
-	return *addr != 0;
+	s->addr = place(x, s->place, s->at, len);
+	s->type = s->place == VGPU_AT_DEVICE ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
+	return s->addr != 0;
 }
 
-int op_copy2d(struct exec *x, struct call *c, const struct vgpu_in_copy2d *in, struct obj *stream)
+static int copy_plane(struct exec *x, const struct side *dst, const struct side *src, CUstream stream)
 {
-	CUDA_MEMCPY2D m = { .srcPitch = in->src_pitch, .dstPitch = in->dst_pitch, .WidthInBytes = in->width,
-			    .Height = in->height };
-	uint64_t src = 0, dst = 0;
+	CUDA_MEMCPY2D m = { .srcXInBytes = src->box.x, .srcY = src->box.y, .srcMemoryType = src->type,
+			    .srcHost = (const void *)(uintptr_t)src->addr, .srcDevice = src->addr, .srcArray = src->array,
+			    .srcPitch = src->pitch, .dstXInBytes = dst->box.x, .dstY = dst->box.y,
+			    .dstMemoryType = dst->type, .dstHost = (void *)(uintptr_t)dst->addr, .dstDevice = dst->addr,
+			    .dstArray = dst->array, .dstPitch = dst->pitch, .WidthInBytes = dst->box.width,
+			    .Height = dst->box.height };
+
+	return x->drv->cuMemcpy2DAsync_v2(&m, stream);
+}
+
+static int copy_box(struct exec *x, const struct side *dst, const struct side *src, CUstream stream)
+{
+	CUDA_MEMCPY3D m = { .srcXInBytes = src->box.x, .srcY = src->box.y, .srcZ = src->box.z, .srcMemoryType = src->type,
+			    .srcHost = (const void *)(uintptr_t)src->addr, .srcDevice = src->addr, .srcArray = src->array,
+			    .srcPitch = src->pitch, .srcHeight = src->rows, .dstXInBytes = dst->box.x, .dstY = dst->box.y,
+			    .dstZ = dst->box.z, .dstMemoryType = dst->type, .dstHost = (void *)(uintptr_t)dst->addr,
+			    .dstDevice = dst->addr, .dstArray = dst->array, .dstPitch = dst->pitch, .dstHeight = dst->rows,
+			    .WidthInBytes = dst->box.width, .Height = dst->box.height, .Depth = dst->box.depth };
+
+	return x->drv->cuMemcpy3DAsync_v2(&m, stream);
+}
+
+int op_copy3d(struct exec *x, struct call *c, const struct vgpu_in_copy3d *in, struct obj *stream)
+{
+	struct side dst = { .place = in->dst_place, .at = in->dst, .pitch = in->dst_pitch, .rows = in->dst_rows,
+			    .box = { in->dst_x, in->dst_y, in->dst_z, in->width, in->height, in->depth } };
+	struct side src = { .place = in->src_place, .at = in->src, .pitch = in->src_pitch, .rows = in->src_rows,
+			    .box = { in->src_x, in->src_y, in->src_z, in->width, in->height, in->depth } };
 	int rc;
 
-	if (!side(x, in->src_place, in->src, in->src_pitch, in->src_x, in->src_y, in->width, in->height, c->ctx,
-		  &m.srcMemoryType, &src, &m.srcArray) ||
-	    !side(x, in->dst_place, in->dst, in->dst_pitch, in->dst_x, in->dst_y, in->width, in->height, c->ctx,
-		  &m.dstMemoryType, &dst, &m.dstArray))
+	if (!resolve(x, c->ctx, &src) || !resolve(x, c->ctx, &dst))
 		return CUDA_ERROR_INVALID_VALUE;
-	m.srcHost = (const void *)(uintptr_t)src;
-	m.dstHost = (void *)(uintptr_t)dst;
-	m.srcDevice = src;
-	m.dstDevice = dst;
-	m.srcXInBytes = in->src_x;
-	m.dstXInBytes = in->dst_x;
-	m.srcY = in->src_y;
-	m.dstY = in->dst_y;
 	c->stream = stream;
 	rc = uploads_order(x, c, stream);
-	if (!rc)
-		rc = x->drv->cuMemcpy2DAsync_v2(&m, stream->real);
+	if (!rc && in->depth == 1 && !in->dst_z && !in->src_z)
+		rc = copy_plane(x, &dst, &src, stream->real);
+	else if (!rc)
+		rc = copy_box(x, &dst, &src, stream->real);
 	c->enqueued = !rc;
 	if (rc)
 		return rc;
-	x->charged_bytes += in->width * in->height;
+	x->charged_bytes += in->width * in->height * in->depth;
 	if (in->src_place == VGPU_AT_BOUNCE)
 		uploads_note(x, c, stream);
 	return rc;

@@ -22,11 +22,17 @@ unsigned array_format_bytes(uint32_t format)
 	return 0;
 }
 
-bool array_holds(const struct obj *array, uint64_t col, uint64_t row, uint64_t width, uint64_t height)
+static bool within(uint64_t from, uint64_t n, uint64_t all)
+{
+	return from <= all && n <= all - from;
+}
+
+bool array_holds(const struct obj *array, const struct array_box *b)
 {
 	const struct array_shape *s = array->data;
 
-	return col <= s->row_bytes && width <= s->row_bytes - col && row <= s->rows && height <= s->rows - row;
+	return within(b->x, b->width, s->row_bytes) && within(b->y, b->height, s->rows) &&
+	       within(b->z, b->depth, s->layers);
 }
 
 static int create(struct exec *x, const struct vgpu_in_array_create *in, CUarray *a)
@@ -56,7 +62,7 @@ int op_array_create(struct exec *x, struct call *c, const struct vgpu_in_array_c
 	rc = create(x, in, &a);
 	shape = rc ? NULL : malloc(sizeof(*shape));
 	if (shape)
-		*shape = (struct array_shape){ row, rows };
+		*shape = (struct array_shape){ row, rows, layers };
 	o = shape ? obj_add_with(&x->handles, OBJ_ARRAY, c->ctx, a, 0, bytes, shape) : NULL;
 	if (!o) {
 		if (!rc)

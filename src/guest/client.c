@@ -17,7 +17,7 @@ static const struct {
 	int result;
 	const char *text;
 } deaths[] = {
-	[VGPU_ERR_NONE] = { CUDA_ERROR_DEVICE_UNAVAILABLE, "the host side ended" },
+	[VGPU_ERR_NONE] = { CUDA_ERROR_DEVICE_UNAVAILABLE, "the device is gone: unplugged, or its host side ended" },
 	[VGPU_ERR_EXECUTOR_CRASHED] = { CUDA_ERROR_LAUNCH_FAILED, "the executor of this process died" },
 	[VGPU_ERR_PROTOCOL] = { CUDA_ERROR_UNKNOWN, "the host refused what this process wrote into its channel" },
 	[VGPU_ERR_TIMEOUT] = { CUDA_ERROR_LAUNCH_TIMEOUT, "a kernel ran longer than the job timeout" },
@@ -117,6 +117,8 @@ static bool reap(struct vgpu_client *cl)
 	if (pthread_mutex_trylock(&cl->reap_lock))
 		return false;
 	head = vgpu_load64(&cl->host->cpl_head);
+	if (head - cl->cpl_tail > VGPU_CH_CPL_ENTRIES) /* an unplugged device reads as zeros */
+		head = cl->cpl_tail;
 	for (; cl->cpl_tail != head; cl->cpl_tail++) {
 		struct vgpu_completion *c = vgpu_cpl_slot(cl->channel, cl->cpl_tail);
 		struct vgpu_slot *s = &cl->slot[c->tag % CLIENT_SLOTS];
@@ -163,7 +165,7 @@ static void poll_port(struct vgpu_client *cl, struct vgpu_slot *s)
 		int rc = cl->port->ops->wait(cl->port, VGPU_RECHECK_MS);
 
 		if (rc < 0 && rc != -EINTR)
-			die(cl, VGPU_ERR_KEEPER_GONE);
+			die(cl, rc == -ENODEV ? VGPU_ERR_NONE : VGPU_ERR_KEEPER_GONE);
 		else
 			client_death(cl, rc == 0);
 		reap(cl);

@@ -26,11 +26,14 @@ struct plane {
 	uint64_t at;	/* address, or the array's handle */
 	uint64_t pitch; /* bytes between rows */
 	uint64_t x, y;	/* of an array: bytes, rows */
+	uint32_t z;	/* of an array */
+	uint32_t rows;	/* of a slice in linear memory */
 };
 
 struct job {
 	struct plane dst, src;
 	uint64_t width, height; /* bytes, rows */
+	uint32_t depth;		/* slices; one wherever a side is pageable, see each_slice() */
 	struct stream_ref s;
 	bool sync;
 };
@@ -55,11 +58,12 @@ static void side(const struct plane *p, uint64_t x, uint64_t y, uint64_t *at, ui
 	*ay = array ? p->y + y : 0;
 }
 
-static struct vgpu_in_copy2d body_of(const struct job *j, uint64_t x, uint64_t y, uint64_t w, uint64_t h)
+static struct vgpu_in_copy3d body_of(const struct job *j, uint64_t x, uint64_t y, uint64_t w, uint64_t h)
 {
-	struct vgpu_in_copy2d b = { .dst_pitch = j->dst.pitch, .src_pitch = j->src.pitch, .width = w, .height = h,
-				    .stream = j->s.wire, .dst_place = (vg_u16)j->dst.place,
-				    .src_place = (vg_u16)j->src.place };
+	struct vgpu_in_copy3d b = { .dst_pitch = j->dst.pitch, .src_pitch = j->src.pitch, .width = w, .height = h,
+				    .dst_rows = j->dst.rows, .src_rows = j->src.rows, .dst_z = j->dst.z,
+				    .src_z = j->src.z, .depth = j->depth, .stream = j->s.wire,
+				    .dst_place = (vg_u16)j->dst.place, .src_place = (vg_u16)j->src.place };
 
 	side(&j->dst, x, y, &b.dst, &b.dst_x, &b.dst_y);
 	side(&j->src, x, y, &b.src, &b.src_x, &b.src_y);
@@ -80,16 +84,16 @@ static void unpack(const struct plane *to, const void *from, uint64_t x, uint64_
 
 /* Publishes one copy; with `staged` its source is packed into the stage ring under the ring's lock.
  * 0 = the executor is gone. */
-static uint64_t post(struct job *j, struct vgpu_in_copy2d *b, struct vgpu_slot *reply, const struct plane *staged,
+static uint64_t post(struct job *j, struct vgpu_in_copy3d *b, struct vgpu_slot *reply, const struct plane *staged,
 		     uint64_t x, uint64_t y)
 {
-	bool flat = b->height == 1 && b->dst_place != VGPU_AT_ARRAY && b->src_place != VGPU_AT_ARRAY;
+	bool flat = b->height == 1 && b->depth == 1 && b->dst_place != VGPU_AT_ARRAY && b->src_place != VGPU_AT_ARRAY;
 	uint32_t stage = staged ? (uint32_t)(b->width * b->height) : 0, at = 0;
 	struct vgpu_entry *e;
 	void *pay = NULL;
 	uint64_t index;
 
-	e = work_begin_staged(guest_client, flat ? VGPU_OP_COPY : VGPU_OP_COPY2D, j->s.ctx->wire, flat ? 0 : sizeof(*b), &pay,
+	e = work_begin_staged(guest_client, flat ? VGPU_OP_COPY : VGPU_OP_COPY3D, j->s.ctx->wire, flat ? 0 : sizeof(*b), &pay,
 			      stage, &at);
 	if (!e)
 		return 0;
@@ -115,7 +119,7 @@ static uint64_t post(struct job *j, struct vgpu_in_copy2d *b, struct vgpu_slot *
 
 static int copy_direct(struct job *j)
 {
-	struct vgpu_in_copy2d b = body_of(j, 0, 0, j->width, j->height);
+	struct vgpu_in_copy3d b = body_of(j, 0, 0, j->width, j->height);
 	bool wait = j->sync && (is_host(&j->dst) || is_host(&j->src));
 	struct vgpu_slot *s = NULL;
 	int rc = CUDA_SUCCESS;
@@ -162,7 +166,7 @@ static int copy_up(struct job *j)
 	struct piece p = { 0 };
 
 	while (next_piece(j, &p)) {
-		struct vgpu_in_copy2d b = body_of(j, p.x, p.y, p.w, p.h);
+		struct vgpu_in_copy3d b = body_of(j, p.x, p.y, p.w, p.h);
 		uint64_t index;
 		int block;
 
@@ -206,7 +210,7 @@ static int land(struct job *j, struct flight *f, int rc)
 
 static int take_off(struct job *j, struct flight *f)
 {
-	struct vgpu_in_copy2d b = body_of(j, f->p.x, f->p.y, f->p.w, f->p.h);
+	struct vgpu_in_copy3d b = body_of(j, f->p.x, f->p.y, f->p.w, f->p.h);
 
 	f->block = block_take(guest_client);
 	if (f->block < 0)
@@ -260,10 +264,37 @@ static int copy_here(struct job *j)
 	return rc;
 }
 
+static void next_slice(struct plane *p)
+{
+	if (p->place == VGPU_AT_ARRAY)
+		p->z++;
+	else
+		p->at += p->pitch * p->rows;
+}
+
+static int run(struct job *j);
+
+/* What goes through the bounce area goes slice by slice. */
+static int each_slice(const struct job *all)
+{
+	struct job j = *all;
+	int rc = CUDA_SUCCESS;
+
+	j.depth = 1;
+	for (uint32_t z = 0; z < all->depth && !rc; z++) {
+		rc = run(&j);
+		next_slice(&j.dst);
+		next_slice(&j.src);
+	}
+	return rc;
+}
+
 static int run(struct job *j)
 {
-	if (!j->width || !j->height)
+	if (!j->width || !j->height || !j->depth)
 		return CUDA_SUCCESS;
+	if (j->depth > 1 && (j->src.place == AT_PAGEABLE || j->dst.place == AT_PAGEABLE || (is_host(&j->dst) && is_host(&j->src))))
+		return each_slice(j);
 	if (is_host(&j->dst) && is_host(&j->src))
 		return copy_here(j);
 	if (j->src.place == AT_PAGEABLE)
@@ -277,15 +308,28 @@ static int run(struct job *j)
 
 enum want { WANT_HOST, WANT_DEVICE, WANT_ANY };
 
-static int linear(struct plane *p, uint64_t at, uint64_t pitch, uint64_t width, uint64_t height, enum want want)
+/* Bytes of memory from the first to the last of the box; false if that overflows. */
+static bool span(const struct job *j, uint64_t pitch, uint64_t rows, uint64_t *len)
 {
-	uint64_t len = 0;
+	uint64_t slices;
+
+	*len = 0;
+	if (!j->width || !j->height || !j->depth)
+		return true;
+	return !__builtin_mul_overflow(pitch, j->height - 1, len) && !__builtin_add_overflow(*len, j->width, len) &&
+	       !__builtin_mul_overflow(pitch, rows, &slices) && !__builtin_mul_overflow(slices, j->depth - 1, &slices) &&
+	       !__builtin_add_overflow(*len, slices, len);
+}
+
+static int linear(const struct job *j, struct plane *p, uint64_t at, uint64_t pitch, uint32_t rows, enum want want)
+{
 	struct gmem m;
+	uint64_t len;
 
 	p->at = at;
 	p->pitch = pitch;
-	if (width && height &&
-	    (__builtin_mul_overflow(pitch, height - 1, &len) || __builtin_add_overflow(len, width, &len) || !at))
+	p->rows = rows;
+	if (!span(j, pitch, rows, &len) || (len && !at))
 		return CUDA_ERROR_INVALID_VALUE;
 	if (!gmem_find(at, &m)) {
 		p->place = AT_PAGEABLE;
@@ -316,13 +360,13 @@ static int begin(struct job *j, CUstream stream, bool sync)
 
 static int copy1(uint64_t dst, enum want dw, uint64_t src, enum want sw, size_t n, CUstream stream, bool sync)
 {
-	struct job j = { .width = n, .height = 1 };
+	struct job j = { .width = n, .height = 1, .depth = 1 };
 	int rc = begin(&j, stream, sync);
 
 	if (!rc)
-		rc = linear(&j.dst, dst, n, n, 1, dw);
+		rc = linear(&j, &j.dst, dst, n, 1, dw);
 	if (!rc)
-		rc = linear(&j.src, src, n, n, 1, sw);
+		rc = linear(&j, &j.src, src, n, 1, sw);
 	return rc ? rc : run(&j);
 }
 
@@ -366,52 +410,110 @@ CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dst, CUdeviceptr src, size_t n, CUstre
 	return copy1(dst, WANT_DEVICE, src, WANT_DEVICE, n, s, false);
 }
 
-/* ---- two dimensions, arrays ---- */
-
-static int plane_of(struct plane *p, CUmemorytype type, const void *host, CUdeviceptr dev, CUarray array, size_t pitch,
-		    size_t x, size_t y, size_t width, size_t height)
+/* One device: the contexts are only checked. */
+static int peers(CUcontext a, CUcontext b)
 {
-	uint64_t at = type == CU_MEMORYTYPE_HOST ? (uintptr_t)host : dev, row, start;
-	struct gobj *a;
+	int rc = guest_ready();
 
-	if (type == CU_MEMORYTYPE_ARRAY) {
-		a = g_get(G_ARRAY, array);
-		if (!a || !a->ctx->wire)
-			return CUDA_ERROR_INVALID_HANDLE;
-		*p = (struct plane){ VGPU_AT_ARRAY, a->wire, 0, x, y };
-		return CUDA_SUCCESS;
-	}
-	if (type != CU_MEMORYTYPE_HOST && type != CU_MEMORYTYPE_DEVICE && type != CU_MEMORYTYPE_UNIFIED)
-		return CUDA_ERROR_INVALID_VALUE;
-	if (!pitch)
-		pitch = width;
-	if (__builtin_add_overflow(width, x, &row) || (pitch < row && height > 1) ||
-	    __builtin_mul_overflow((uint64_t)y, pitch, &start) || __builtin_add_overflow(start, x, &start) ||
-	    __builtin_add_overflow(start, at, &at))
-		return CUDA_ERROR_INVALID_VALUE;
-	return linear(p, at, pitch, width, height,
-		      type == CU_MEMORYTYPE_HOST ? WANT_HOST : type == CU_MEMORYTYPE_DEVICE ? WANT_DEVICE : WANT_ANY);
+	return rc ? rc : g_get(G_CTX, a) && g_get(G_CTX, b) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
 }
 
-static int copy2(const CUDA_MEMCPY2D *c, CUstream stream, bool sync)
+CUresult cuMemcpyPeer(CUdeviceptr dst, CUcontext dst_ctx, CUdeviceptr src, CUcontext src_ctx, size_t n)
 {
-	struct job j = { 0 };
+	int rc = peers(dst_ctx, src_ctx);
+
+	return rc ? rc : cuMemcpyDtoD_v2(dst, src, n);
+}
+
+CUresult cuMemcpyPeerAsync(CUdeviceptr dst, CUcontext dst_ctx, CUdeviceptr src, CUcontext src_ctx, size_t n, CUstream s)
+{
+	int rc = peers(dst_ctx, src_ctx);
+
+	return rc ? rc : cuMemcpyDtoDAsync_v2(dst, src, n, s);
+}
+
+/* ---- boxes, arrays ---- */
+
+struct where { /* one side as the program names it */
+	CUmemorytype type;
+	const void *host;
+	CUdeviceptr dev;
+	CUarray array;
+	size_t x, y, z, pitch, rows;
+};
+
+static int in_array(const struct job *j, struct plane *p, const struct where *w)
+{
+	struct gobj *a = g_get(G_ARRAY, w->array);
+	size_t rows, layers;
+
+	if (!a || !a->ctx->wire)
+		return CUDA_ERROR_INVALID_HANDLE;
+	rows = a->array.desc.Height ? a->array.desc.Height : 1;
+	layers = a->array.desc.Depth ? a->array.desc.Depth : 1;
+	if (w->x > a->array.row_bytes || j->width > a->array.row_bytes - w->x || w->y > rows || j->height > rows - w->y ||
+	    w->z > layers || j->depth > layers - w->z)
+		return CUDA_ERROR_INVALID_VALUE;
+	*p = (struct plane){ .place = VGPU_AT_ARRAY, .at = a->wire, .x = w->x, .y = w->y, .z = (uint32_t)w->z };
+	return CUDA_SUCCESS;
+}
+
+/* Without a pitch the rows lie side by side; a slice has at least the rows that are copied of it. */
+static int in_memory(const struct job *j, struct plane *p, const struct where *w)
+{
+	uint64_t at = w->type == CU_MEMORYTYPE_HOST ? (uintptr_t)w->host : w->dev, pitch = w->pitch ? w->pitch : j->width;
+	uint64_t end, skip, slice;
+
+	if (__builtin_add_overflow(w->x, j->width, &end) || (pitch < end && (j->height > 1 || j->depth > 1)))
+		return CUDA_ERROR_INVALID_VALUE;
+	if (j->depth > 1 && (__builtin_add_overflow(w->y, j->height, &end) || w->rows < end))
+		return CUDA_ERROR_INVALID_VALUE;
+	if (w->rows > UINT32_MAX || __builtin_mul_overflow(pitch, w->rows, &slice) ||
+	    __builtin_mul_overflow(slice, w->z, &slice) || __builtin_mul_overflow(pitch, w->y, &skip) ||
+	    __builtin_add_overflow(at, slice, &at) || __builtin_add_overflow(at, skip, &at) ||
+	    __builtin_add_overflow(at, w->x, &at))
+		return CUDA_ERROR_INVALID_VALUE;
+	return linear(j, p, at, pitch, (uint32_t)w->rows,
+		      w->type == CU_MEMORYTYPE_HOST ? WANT_HOST : w->type == CU_MEMORYTYPE_DEVICE ? WANT_DEVICE : WANT_ANY);
+}
+
+static int plane_of(const struct job *j, struct plane *p, const struct where *w)
+{
+	if (w->type == CU_MEMORYTYPE_ARRAY)
+		return in_array(j, p, w);
+	if (w->type != CU_MEMORYTYPE_HOST && w->type != CU_MEMORYTYPE_DEVICE && w->type != CU_MEMORYTYPE_UNIFIED)
+		return CUDA_ERROR_INVALID_VALUE;
+	return in_memory(j, p, w);
+}
+
+static int copy_box(const struct where *dst, const struct where *src, size_t width, size_t height, size_t depth,
+		    CUstream stream, bool sync)
+{
+	struct job j = { .width = width, .height = height, .depth = (uint32_t)depth };
 	int rc = begin(&j, stream, sync);
 
 	if (rc)
 		return rc;
-	if (!c)
-		return CUDA_ERROR_INVALID_VALUE;
-	j.width = c->WidthInBytes;
-	j.height = c->Height;
-	if (!j.width || !j.height)
+	if (!width || !height || !depth)
 		return CUDA_SUCCESS;
-	rc = plane_of(&j.dst, c->dstMemoryType, c->dstHost, c->dstDevice, c->dstArray, c->dstPitch, c->dstXInBytes, c->dstY,
-		      j.width, j.height);
+	if (depth > UINT32_MAX)
+		return CUDA_ERROR_INVALID_VALUE;
+	rc = plane_of(&j, &j.dst, dst);
 	if (!rc)
-		rc = plane_of(&j.src, c->srcMemoryType, c->srcHost, c->srcDevice, c->srcArray, c->srcPitch, c->srcXInBytes,
-			      c->srcY, j.width, j.height);
+		rc = plane_of(&j, &j.src, src);
 	return rc ? rc : run(&j);
+}
+
+static int copy2(const CUDA_MEMCPY2D *c, CUstream stream, bool sync)
+{
+	struct where dst, src;
+	int rc = guest_ready();
+
+	if (rc || !c)
+		return rc ? rc : CUDA_ERROR_INVALID_VALUE;
+	dst = (struct where){ c->dstMemoryType, c->dstHost, c->dstDevice, c->dstArray, c->dstXInBytes, c->dstY, 0, c->dstPitch, 0 };
+	src = (struct where){ c->srcMemoryType, c->srcHost, c->srcDevice, c->srcArray, c->srcXInBytes, c->srcY, 0, c->srcPitch, 0 };
+	return copy_box(&dst, &src, c->WidthInBytes, c->Height, 1, stream, sync);
 }
 
 CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D *c)
@@ -429,45 +531,126 @@ CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *c, CUstream s)
 	return copy2(c, s, false);
 }
 
-/* A linear offset into a one-dimensional array. */
-static int copy_array(CUarray dst, size_t dst_off, uint64_t dst_at, enum want dw, CUarray src, size_t src_off, uint64_t src_at,
-		      enum want sw, size_t n, CUstream stream, bool sync)
+static int copy3(const CUDA_MEMCPY3D *c, CUstream stream, bool sync)
 {
-	struct job j = { .width = n, .height = 1 };
-	int rc = begin(&j, stream, sync);
+	struct where dst, src;
+	int rc = guest_ready();
+
+	if (rc || !c || c->srcLOD || c->dstLOD)
+		return rc ? rc : CUDA_ERROR_INVALID_VALUE;
+	dst = (struct where){ c->dstMemoryType, c->dstHost, c->dstDevice, c->dstArray,
+			      c->dstXInBytes, c->dstY, c->dstZ, c->dstPitch, c->dstHeight };
+	src = (struct where){ c->srcMemoryType, c->srcHost, c->srcDevice, c->srcArray,
+			      c->srcXInBytes, c->srcY, c->srcZ, c->srcPitch, c->srcHeight };
+	return copy_box(&dst, &src, c->WidthInBytes, c->Height, c->Depth, stream, sync);
+}
+
+CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D *c)
+{
+	return copy3(c, NULL, true);
+}
+
+CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D *c, CUstream s)
+{
+	return copy3(c, s, false);
+}
+
+/* The contexts stand where the plain form has reserved fields. */
+static int copy3_peer(const CUDA_MEMCPY3D_PEER *c, CUstream stream, bool sync)
+{
+	CUDA_MEMCPY3D plain;
+	int rc = c ? peers(c->dstContext, c->srcContext) : CUDA_ERROR_INVALID_VALUE;
+
+	if (rc)
+		return rc;
+	memcpy(&plain, c, sizeof(plain));
+	return copy3(&plain, stream, sync);
+}
+
+CUresult cuMemcpy3DPeer(const CUDA_MEMCPY3D_PEER *c)
+{
+	return copy3_peer(c, NULL, true);
+}
+
+CUresult cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER *c, CUstream s)
+{
+	return copy3_peer(c, s, false);
+}
+
+/* ---- one run of an array: the offset counts bytes, row after row; it ends with its row ---- */
+
+static int array_at(CUarray h, size_t offset, struct where *w)
+{
+	struct gobj *a = g_get(G_ARRAY, h);
+
+	if (!a)
+		return CUDA_ERROR_INVALID_HANDLE;
+	*w = (struct where){ .type = CU_MEMORYTYPE_ARRAY, .array = h, .x = offset % a->array.row_bytes,
+			     .y = offset / a->array.row_bytes };
+	return CUDA_SUCCESS;
+}
+
+static int to_array(CUarray dst, size_t off, struct where src, size_t n, CUstream s, bool sync)
+{
+	struct where w;
+	int rc = guest_ready();
 
 	if (!rc)
-		rc = dst ? plane_of(&j.dst, CU_MEMORYTYPE_ARRAY, NULL, 0, dst, 0, dst_off, 0, n, 1)
-			 : linear(&j.dst, dst_at, n, n, 1, dw);
-	if (!rc)
-		rc = src ? plane_of(&j.src, CU_MEMORYTYPE_ARRAY, NULL, 0, src, 0, src_off, 0, n, 1)
-			 : linear(&j.src, src_at, n, n, 1, sw);
-	return rc ? rc : run(&j);
+		rc = array_at(dst, off, &w);
+	return rc ? rc : copy_box(&w, &src, n, 1, 1, s, sync);
 }
+
+static int from_array(struct where dst, CUarray src, size_t off, size_t n, CUstream s, bool sync)
+{
+	struct where w;
+	int rc = guest_ready();
+
+	if (!rc)
+		rc = array_at(src, off, &w);
+	return rc ? rc : copy_box(&dst, &w, n, 1, 1, s, sync);
+}
+
+#define HOST(p) ((struct where){ .type = CU_MEMORYTYPE_HOST, .host = (p) })
+#define DEVICE(p) ((struct where){ .type = CU_MEMORYTYPE_DEVICE, .dev = (p) })
 
 CUresult cuMemcpyHtoA_v2(CUarray dst, size_t off, const void *src, size_t n)
 {
-	return dst ? copy_array(dst, off, 0, 0, NULL, 0, (uintptr_t)src, WANT_HOST, n, NULL, true) : CUDA_ERROR_INVALID_VALUE;
+	return to_array(dst, off, HOST(src), n, NULL, true);
+}
+
+CUresult cuMemcpyHtoAAsync_v2(CUarray dst, size_t off, const void *src, size_t n, CUstream s)
+{
+	return to_array(dst, off, HOST(src), n, s, false);
 }
 
 CUresult cuMemcpyAtoH_v2(void *dst, CUarray src, size_t off, size_t n)
 {
-	return src ? copy_array(NULL, 0, (uintptr_t)dst, WANT_HOST, src, off, 0, 0, n, NULL, true) : CUDA_ERROR_INVALID_VALUE;
+	return from_array(HOST(dst), src, off, n, NULL, true);
+}
+
+CUresult cuMemcpyAtoHAsync_v2(void *dst, CUarray src, size_t off, size_t n, CUstream s)
+{
+	return from_array(HOST(dst), src, off, n, s, false);
 }
 
 CUresult cuMemcpyDtoA_v2(CUarray dst, size_t off, CUdeviceptr src, size_t n)
 {
-	return dst ? copy_array(dst, off, 0, 0, NULL, 0, src, WANT_DEVICE, n, NULL, true) : CUDA_ERROR_INVALID_VALUE;
+	return to_array(dst, off, DEVICE(src), n, NULL, true);
 }
 
 CUresult cuMemcpyAtoD_v2(CUdeviceptr dst, CUarray src, size_t off, size_t n)
 {
-	return src ? copy_array(NULL, 0, dst, WANT_DEVICE, src, off, 0, 0, n, NULL, true) : CUDA_ERROR_INVALID_VALUE;
+	return from_array(DEVICE(dst), src, off, n, NULL, true);
 }
 
 CUresult cuMemcpyAtoA_v2(CUarray dst, size_t dst_off, CUarray src, size_t src_off, size_t n)
 {
-	return dst && src ? copy_array(dst, dst_off, 0, 0, src, src_off, 0, 0, n, NULL, true) : CUDA_ERROR_INVALID_VALUE;
+	struct where from;
+	int rc = guest_ready();
+
+	if (!rc)
+		rc = array_at(src, src_off, &from);
+	return rc ? rc : to_array(dst, dst_off, from, n, NULL, true);
 }
 
 /* ---- memsets ---- */
@@ -476,7 +659,7 @@ static int set(CUdeviceptr dst, size_t pitch, uint32_t value, uint32_t element, 
 {
 	struct vgpu_in_memset in = { .dst = dst, .pitch = pitch, .width = width, .height = (vg_u32)height, .value = value,
 				     .element = element };
-	struct job j = { 0 };
+	struct job j = { .depth = 1 };
 	struct vgpu_entry *e;
 	int rc = begin(&j, stream, false);
 
@@ -487,7 +670,9 @@ static int set(CUdeviceptr dst, size_t pitch, uint32_t value, uint32_t element, 
 		return CUDA_ERROR_INVALID_VALUE;
 	if (!width || !height)
 		return CUDA_SUCCESS;
-	rc = linear(&j.dst, dst, height > 1 ? pitch : width, width, height, WANT_DEVICE);
+	j.width = width;
+	j.height = height;
+	rc = linear(&j, &j.dst, dst, height > 1 ? pitch : width, 0, WANT_DEVICE);
 	if (rc)
 		return rc;
 	in.stream = j.s.wire;

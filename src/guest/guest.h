@@ -69,7 +69,7 @@ struct gobj {
 		} event;
 		struct {
 			CUDA_ARRAY3D_DESCRIPTOR desc;
-			bool three_d;
+			size_t row_bytes;
 		} array;
 	};
 };

@@ -19,7 +19,26 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- arrays ---- */
 
-static int create(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *d, bool three_d)
+static unsigned format_bytes(CUarray_format f)
+{
+	switch (f) {
+	case CU_AD_FORMAT_UNSIGNED_INT8:
+	case CU_AD_FORMAT_SIGNED_INT8:
+		return 1;
+	case CU_AD_FORMAT_UNSIGNED_INT16:
+	case CU_AD_FORMAT_SIGNED_INT16:
+	case CU_AD_FORMAT_HALF:
+		return 2;
+	case CU_AD_FORMAT_UNSIGNED_INT32:
+	case CU_AD_FORMAT_SIGNED_INT32:
+	case CU_AD_FORMAT_FLOAT:
+		return 4;
+	default:
+		return 0;
+	}
+}
+
+static int create(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *d)
 {
 	struct vgpu_in_array_create in = { .width = d->Width, .height = d->Height, .depth = d->Depth, .format = d->Format,
 					   .channels = d->NumChannels, .flags = d->Flags };
@@ -29,7 +48,7 @@ static int create(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *d, bool three_d
 
 	if (rc)
 		return rc;
-	if (!array || !d->Width || (d->NumChannels != 1 && d->NumChannels != 2 && d->NumChannels != 4))
+	if (!array || !d->Width || !format_bytes(d->Format) || (d->NumChannels != 1 && d->NumChannels != 2 && d->NumChannels != 4))
 		return CUDA_ERROR_INVALID_VALUE;
 	rc = vgpu_call_array_create(guest_client, ctx->wire, &in, &out);
 	if (rc)
@@ -38,7 +57,7 @@ static int create(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *d, bool three_d
 	if (!o)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	o->array.desc = *d;
-	o->array.three_d = three_d;
+	o->array.row_bytes = d->Width * d->NumChannels * format_bytes(d->Format);
 	*array = g_handle(o);
 	return CUDA_SUCCESS;
 }
@@ -53,12 +72,12 @@ CUresult cuArrayCreate_v2(CUarray *array, const CUDA_ARRAY_DESCRIPTOR *d)
 	all.Height = d->Height;
 	all.Format = d->Format;
 	all.NumChannels = d->NumChannels;
-	return create(array, &all, false);
+	return create(array, &all);
 }
 
 CUresult cuArray3DCreate_v2(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *d)
 {
-	return d ? create(array, d, true) : CUDA_ERROR_INVALID_VALUE;
+	return d ? create(array, d) : CUDA_ERROR_INVALID_VALUE;
 }
 
 static int enter(CUarray h, struct gobj **o)

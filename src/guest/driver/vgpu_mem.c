@@ -176,18 +176,30 @@ static pfn_t pfn_at(struct vgpu_dev *vd, u64 off)
 	return phys_to_pfn_t(vd->bar_phys + off, PFN_DEV | PFN_MAP);
 }
 
+/*
+ * Unplugged under a program: it reads zeros (the state of no live channel) and writes to pages of its
+ * own, so that its library ends its calls with an error where a SIGBUS would end the program.
+ */
+static vm_fault_t fault_gone(struct vm_fault *vmf)
+{
+	vmf->page = alloc_page(GFP_HIGHUSER | __GFP_ZERO | __GFP_ACCOUNT);
+	return vmf->page ? 0 : VM_FAULT_OOM;
+}
+
 static vm_fault_t fault_page(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	struct vgpu_channel *ch = vma->vm_file->private_data;
 	u64 off = offset_of(vma, vmf->address & PAGE_MASK);
 	vm_fault_t ret = VM_FAULT_SIGBUS;
+	bool gone;
 
 	down_read(&ch->dev->guard);
+	gone = ch->dev->gone;
 	if (!may_touch(ch, off, PAGE_SIZE, vma->vm_flags & VM_WRITE))
 		ret = vmf_insert_mixed(vma, vmf->address & PAGE_MASK, pfn_at(ch->dev, off));
 	up_read(&ch->dev->guard);
-	return ret;
+	return gone ? fault_gone(vmf) : ret;
 }
 
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
