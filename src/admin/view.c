@@ -2,45 +2,110 @@
 #include "admin/view.h"
 #include "base/units.h"
 #include <string.h>
+#include <time.h>
 
 #define COLUMNS_MAX 16
-#define CELL 64
 
-static void cell(const struct view_column *c, json_t *row, char *out)
+static void text(const struct view_column *c, json_t *v, char *out)
 {
-	json_t *v = json_object_get(row, c->key);
+	snprintf(out, VIEW_CELL, "%s", json_is_string(v) ? json_string_value(v) : "");
+}
+
+static void count(const struct view_column *c, json_t *v, char *out)
+{
+	snprintf(out, VIEW_CELL, "%lld", (long long)json_integer_value(v));
+}
+
+static void bytes(const struct view_column *c, json_t *v, char *out)
+{
+	units_size_text((uint64_t)json_integer_value(v), out, VIEW_CELL);
+}
+
+static void seconds(const struct view_column *c, json_t *v, char *out)
+{
 	double n = json_number_value(v);
 
-	switch (c->kind) {
-	case VIEW_BYTES:
-		units_size_text((uint64_t)json_integer_value(v), out, CELL);
-		return;
-	case VIEW_COUNT:
-		snprintf(out, CELL, "%lld", (long long)json_integer_value(v));
-		return;
-	case VIEW_SECONDS:
-		snprintf(out, CELL, "%.3f s", n);
-		return;
-	case VIEW_NS:
-		snprintf(out, CELL, "%.3f s", n / 1e9);
-		return;
-	case VIEW_PERCENT:
-		snprintf(out, CELL, "%.1f %%", 100 * n);
-		return;
-	case VIEW_MICROSECONDS:
-		snprintf(out, CELL, "%.1f us", n);
-		return;
-	case VIEW_TEXT:
-	case VIEW_TABLE:
-		break;
+	snprintf(out, VIEW_CELL, "%.3f s", c->kind == VIEW_NS ? n / 1e9 : n);
+}
+
+static void percent(const struct view_column *c, json_t *v, char *out)
+{
+	double n = json_number_value(v);
+
+	if (c->kind == VIEW_PERCENT)
+		snprintf(out, VIEW_CELL, "%.1f %%", 100 * n);
+	else if (n == 0)
+		strcpy(out, "-");
+	else
+		snprintf(out, VIEW_CELL, "%.0f %%", n);
+}
+
+static void microseconds(const struct view_column *c, json_t *v, char *out)
+{
+	snprintf(out, VIEW_CELL, "%.1f us", json_number_value(v));
+}
+
+static void moment(const struct view_column *c, json_t *v, char *out)
+{
+	time_t t = (time_t)(json_integer_value(v) / 1000);
+	struct tm tm;
+
+	strftime(out, VIEW_CELL, "%Y-%m-%d %H:%M:%S", localtime_r(&t, &tm));
+}
+
+static void yes(const struct view_column *c, json_t *v, char *out)
+{
+	strcpy(out, json_is_true(v) ? "yes" : "no");
+}
+
+static void (*const kinds[])(const struct view_column *c, json_t *v, char *out) = {
+	[VIEW_TEXT] = text,	  [VIEW_COUNT] = count,	    [VIEW_BYTES] = bytes,
+	[VIEW_SECONDS] = seconds, [VIEW_NS] = seconds,	    [VIEW_PERCENT] = percent,
+	[VIEW_OF_100] = percent,  [VIEW_MICROSECONDS] = microseconds, [VIEW_TIME] = moment,
+	[VIEW_YES] = yes,	  [VIEW_TABLE] = text,
+};
+
+void view_cell(const struct view_column *c, json_t *row, char out[VIEW_CELL])
+{
+	json_t *v = json_object_get(row, c->key);
+
+	if (json_is_null(v) || !v)
+		strcpy(out, "-");
+	else
+		kinds[c->kind](c, v, out);
+}
+
+/* Texts are longer than a cell: device names, what happened. Control characters stay out of the terminal. */
+static void print_value(FILE *out, const struct view_column *c, json_t *row, int width)
+{
+	char cell[VIEW_CELL];
+	const char *s = c->kind == VIEW_TEXT ? json_string_value(json_object_get(row, c->key)) : NULL;
+	int n;
+
+	if (!s) {
+		view_cell(c, row, cell);
+		s = cell;
 	}
-	snprintf(out, CELL, "%s", json_is_string(v) ? json_string_value(v) : "");
+	for (n = 0; s[n]; n++)
+		fputc((unsigned char)s[n] < ' ' || s[n] == 127 ? '?' : s[n], out);
+	if (n < width)
+		fprintf(out, "%*s", width - n, "");
+}
+
+static size_t value_width(const struct view_column *c, json_t *row)
+{
+	char cell[VIEW_CELL];
+	const char *s = c->kind == VIEW_TEXT ? json_string_value(json_object_get(row, c->key)) : NULL;
+
+	if (s)
+		return strlen(s);
+	view_cell(c, row, cell);
+	return strlen(cell);
 }
 
 static void print_table(FILE *out, json_t *rows, const struct view_column *columns, const char *indent)
 {
 	size_t width[COLUMNS_MAX] = {0}, i, n = 0;
-	char text[CELL];
 	json_t *row;
 
 	while (columns[n].key && n < COLUMNS_MAX)
@@ -48,9 +113,9 @@ static void print_table(FILE *out, json_t *rows, const struct view_column *colum
 	for (size_t k = 0; k < n; k++) {
 		width[k] = strlen(columns[k].title);
 		json_array_foreach(rows, i, row) {
-			cell(&columns[k], row, text);
-			if (strlen(text) > width[k])
-				width[k] = strlen(text);
+			size_t w = value_width(&columns[k], row);
+
+			width[k] = w > width[k] ? w : width[k];
 		}
 	}
 	fputs(indent, out);
@@ -59,8 +124,8 @@ static void print_table(FILE *out, json_t *rows, const struct view_column *colum
 	json_array_foreach(rows, i, row) {
 		fputs(indent, out);
 		for (size_t k = 0; k < n; k++) {
-			cell(&columns[k], row, text);
-			fprintf(out, "%-*s%s", k + 1 < n ? (int)width[k] : 0, text, k + 1 < n ? "  " : "\n");
+			print_value(out, &columns[k], row, k + 1 < n ? (int)width[k] : 0);
+			fputs(k + 1 < n ? "  " : "\n", out);
 		}
 	}
 }
@@ -68,7 +133,6 @@ static void print_table(FILE *out, json_t *rows, const struct view_column *colum
 static void print_object(FILE *out, json_t *o, const struct view_column *columns)
 {
 	size_t width = 0;
-	char text[CELL];
 
 	for (const struct view_column *c = columns; c->key; c++)
 		if (strlen(c->title) > width)
@@ -82,21 +146,59 @@ static void print_object(FILE *out, json_t *o, const struct view_column *columns
 				print_table(out, rows, c->table, "  ");
 			continue;
 		}
-		/* Device names are longer than a cell. */
-		if (c->kind == VIEW_TEXT) {
-			const char *s = json_string_value(json_object_get(o, c->key));
-
-			fprintf(out, "%s:%*s%s\n", c->title, (int)(width - strlen(c->title) + 1), "", s ? s : "");
-			continue;
-		}
-		cell(c, o, text);
-		fprintf(out, "%s:%*s%s\n", c->title, (int)(width - strlen(c->title) + 1), "", text);
+		fprintf(out, "%s:%*s", c->title, (int)(width - strlen(c->title) + 1), "");
+		print_value(out, c, o, 0);
+		fputc('\n', out);
 	}
 }
 
-void view_print(FILE *out, json_t *data, const struct view_column *columns, bool json)
+/* ---- Prometheus' text format: base units, one family per column ---- */
+
+static double metric_value(const struct view_column *c, json_t *row)
 {
-	if (json) {
+	json_t *v = json_object_get(row, c->key);
+	double n = json_is_true(v) ? 1 : json_number_value(v);
+
+	return c->kind == VIEW_NS ? n / 1e9 : c->kind == VIEW_MICROSECONDS ? n / 1e6 : c->kind == VIEW_OF_100 ? n / 100 : n;
+}
+
+static void print_label(FILE *out, const char *s)
+{
+	for (; s && *s; s++) {
+		if (*s == '"' || *s == '\\')
+			fputc('\\', out);
+		if (*s == '\n')
+			fputs("\\n", out);
+		else
+			fputc(*s, out);
+	}
+}
+
+static void print_metrics(FILE *out, json_t *rows, const struct view_column *columns)
+{
+	size_t i;
+	json_t *row;
+
+	for (const struct view_column *c = columns; c->key; c++) {
+		size_t n = c->metric ? strlen(c->metric) : 0;
+
+		if (!n)
+			continue;
+		fprintf(out, "# HELP openvgpu_%s %s\n# TYPE openvgpu_%s %s\n", c->metric, c->title, c->metric,
+			n > 6 && !strcmp(c->metric + n - 6, "_total") ? "counter" : "gauge");
+		json_array_foreach(rows, i, row) {
+			fprintf(out, "openvgpu_%s{vm=\"", c->metric);
+			print_label(out, json_string_value(json_object_get(row, "name")));
+			fprintf(out, "\"} %.17g\n", metric_value(c, row));
+		}
+	}
+}
+
+void view_print(FILE *out, json_t *data, const struct view_column *columns, enum view_form form)
+{
+	if (form == VIEW_AS_METRICS && json_is_array(data)) {
+		print_metrics(out, data, columns);
+	} else if (form == VIEW_AS_JSON) {
 		json_dumpf(data, out, JSON_INDENT(2) | JSON_ENCODE_ANY);
 		fputc('\n', out);
 	} else if (json_is_array(data)) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A view is a list of columns over the JSON that vgpud answers. Written once, shown twice: as text (a table
- * for an array, "title: value" lines for an object) or as the JSON itself.
+ * A view is a list of columns over the JSON that vgpud answers. Written once, shown three times: as text (a
+ * table for an array, "title: value" lines for an object), as the JSON itself, as Prometheus' text.
  */
 #ifndef VGPU_ADMIN_VIEW_H
 #define VGPU_ADMIN_VIEW_H
@@ -9,13 +9,32 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum view_kind { VIEW_TEXT, VIEW_COUNT, VIEW_BYTES, VIEW_SECONDS, VIEW_NS, VIEW_PERCENT, VIEW_MICROSECONDS, VIEW_TABLE };
+enum view_kind {
+	VIEW_TEXT,
+	VIEW_COUNT,
+	VIEW_BYTES,
+	VIEW_SECONDS,
+	VIEW_NS,
+	VIEW_PERCENT, /* a fraction */
+	VIEW_OF_100,  /* a percentage; 0: none */
+	VIEW_MICROSECONDS,
+	VIEW_TIME, /* ms since 1970 */
+	VIEW_YES,
+	VIEW_TABLE
+};
+
+enum view_form { VIEW_AS_TEXT, VIEW_AS_JSON, VIEW_AS_METRICS };
 
 struct view_column {
 	const char *key, *title; /* key NULL: end */
 	enum view_kind kind;
 	const struct view_column *table; /* VIEW_TABLE: columns of the nested array */
+	const char *metric; /* without "openvgpu_"; NULL: none. ..._total is a counter, else a gauge */
 };
 
-void view_print(FILE *out, json_t *data, const struct view_column *columns, bool json);
+#define VIEW_CELL 64
+
+void view_print(FILE *out, json_t *data, const struct view_column *columns, enum view_form form);
+/* One value, as text. */
+void view_cell(const struct view_column *c, json_t *row, char out[VIEW_CELL]);
 #endif

@@ -213,7 +213,8 @@ void control_listening(struct vm *vm, int rc);
 void control_event(struct broker *b); /* one was added: whoever waits for it is answered */
 
 /* commands.c */
-enum command_wait { WAIT_NOT, WAIT_LISTENING, WAIT_EVENT };
+/* DENIED: not waiting, but the error is that this user may not. */
+enum command_wait { WAIT_NOT, WAIT_LISTENING, WAIT_EVENT, WAIT_DENIED };
 /* *data, an error, or *wait: answered later by control_listening() (VM b->waited_vm) or control_event(). */
 struct vgpu_err *command_run(struct broker *b, const struct asker *who, json_t *q, json_t **data, enum command_wait *wait);
 

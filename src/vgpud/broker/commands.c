@@ -327,9 +327,10 @@ struct vgpu_err *command_run(struct broker *b, const struct asker *who, json_t *
 
 		if (strcmp(cmd, commands[i].name))
 			continue;
-		if (commands[i].admin && !who->admin)
-			return err_new("%s: only root or vgpud's own user may do this", cmd);
-		return commands[i].run(&c, data);
+		if (!commands[i].admin || who->admin)
+			return commands[i].run(&c, data);
+		*wait = WAIT_DENIED;
+		return err_new("%s: only root or vgpud's own user may do this", cmd);
 	}
 	return err_new("cmd: \"%.32s\" is unknown", cmd ? cmd : "");
 }

@@ -46,7 +46,7 @@ static void client_end(struct client *c)
 
 static void reply(struct client *c, const struct vgpu_err *e, json_t *data)
 {
-	json_t *reply = e ? json_pack("{s:b, s:s}", "ok", 0, "error", e->text)
+	json_t *reply = e ? json_pack("{s:b, s:s, s:b}", "ok", 0, "error", e->text, "denied", c->waits == WAIT_DENIED)
 		  : json_pack("{s:b, s:o}", "ok", 1, "data", data);
 	char *text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
 	if (!text || buf_printf(&c->out, "%s\n", text))
@@ -66,8 +66,10 @@ static void answer(struct client *c, const char *line)
 		e = command_run(c->broker, &c->who, q, &data, &c->waits);
 	c->waits_for = c->broker->waited_vm;
 	c->events_since = c->broker->events.last;
-	if (c->waits == WAIT_NOT)
+	if (c->waits == WAIT_NOT || c->waits == WAIT_DENIED) {
 		reply(c, e, data);
+		c->waits = WAIT_NOT;
+	}
 	json_decref(q);
 }
 

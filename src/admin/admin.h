@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vgpu-admin: one table of commands. Arguments, help, completion and what is sent to vgpud follow from it.
+ */
+#ifndef VGPU_ADMIN_H
+#define VGPU_ADMIN_H
+#include <jansson.h>
+#include <stdbool.h>
+#include "admin/view.h"
+#include "base/buf.h"
+#include "base/err.h"
+
+enum {
+	EXIT_DONE,
+	EXIT_REFUSED,	  /* vgpud said no; nothing was changed */
+	EXIT_USAGE,
+	EXIT_UNREACHABLE, /* vgpud does not run, or not there */
+	EXIT_DENIED,	  /* this user may not */
+	EXIT_UNHEALTHY,	  /* show-health: something is wrong */
+};
+
+struct link {
+	char path[108];
+	int fd;
+	struct buf in;
+};
+
+/* How the text of an argument or option becomes JSON. */
+typedef struct vgpu_err *put_fn(json_t *query, const char *key, const char *text);
+
+struct operand {
+	const char *name; /* in help; NULL: none */
+	const char *key;
+	put_fn *put;
+	const char *words; /* what completion offers: "high medium low", "@vms", "@pools"; NULL: nothing */
+};
+
+struct option {
+	const char *name, *argument, *key, *help;
+	put_fn *put;
+	const char *words;
+};
+
+struct admin;
+
+struct command {
+	const char *name, *help;
+	const char *send; /* vgpud's command; NULL: no question of its own */
+	struct operand operand[2];
+	const struct option *options; /* end with name NULL; NULL: none */
+	const struct view_column *view; /* NULL: JSON only, or nothing to show */
+	const char *confirm; /* asked on a terminal unless --yes; NULL: harmless */
+	int (*run)(struct admin *a); /* NULL: ask, show */
+	bool optional; /* its operands may be left out */
+};
+
+struct admin {
+	const char *run_dir;
+	const struct command *command;
+	bool json, yes, follow;
+	json_t *query;
+};
+
+extern const struct command commands[]; /* ends with name NULL */
+extern const struct option settings[];
+
+/* link.c */
+struct vgpu_err *link_open(struct link *l, const char *run_dir, int *status);
+/* *data: the answer's; an error with *status otherwise. */
+struct vgpu_err *link_ask(struct link *l, json_t *query, json_t **data, int *status);
+void link_close(struct link *l);
+
+/* show.c */
+int ask_and_show(struct admin *a);
+int fail(struct vgpu_err *e, int status);
+
+/* top.c, events.c, libvirt.c, complete.c */
+int top_run(struct admin *a);
+int events_run(struct admin *a);
+int health_run(struct admin *a);
+int scan_vms_run(struct admin *a);
+int completion_run(struct admin *a);
+int help_run(struct admin *a);
+
+/* views.c */
+extern const struct view_column view_vms[], view_vm[], view_status[], view_weights[], view_quotas[], view_limits[],
+	view_connections[], view_events[], view_audit[], view_faults[], view_health[], view_metrics[], view_scan[];
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every command and option there is; see admin.h. */
+#include "admin/admin.h"
+#include "base/units.h"
+#include <pwd.h>
+#include <stdint.h>
+
+static struct vgpu_err *text(json_t *q, const char *key, const char *v)
+{
+	json_object_set_new(q, key, json_string(v));
+	return NULL;
+}
+
+static struct vgpu_err *number(json_t *q, const char *key, const char *v)
+{
+	uint64_t n;
+
+	if (units_number(v, 0, INT64_MAX, &n))
+		return err_new("\"%s\" is not a number", v);
+	json_object_set_new(q, key, json_integer((json_int_t)n));
+	return NULL;
+}
+
+static struct vgpu_err *size(json_t *q, const char *key, const char *v)
+{
+	uint64_t n;
+
+	if (units_size(v, &n) || n > INT64_MAX)
+		return err_new("\"%s\" is not a size such as 512M or 2G", v);
+	json_object_set_new(q, key, json_integer((json_int_t)n));
+	return NULL;
+}
+
+static struct vgpu_err *duration(json_t *q, const char *key, const char *v)
+{
+	uint64_t n;
+
+	if (units_duration(v, &n) || n > INT64_MAX)
+		return err_new("\"%s\" is not a duration such as 30s or 5min", v);
+	json_object_set_new(q, key, json_integer((json_int_t)n));
+	return NULL;
+}
+
+static struct vgpu_err *user(json_t *q, const char *key, const char *v)
+{
+	struct passwd *p = getpwnam(v);
+
+	if (!p)
+		return number(q, key, v);
+	json_object_set_new(q, key, json_integer(p->pw_uid));
+	return NULL;
+}
+
+static struct vgpu_err *yes(json_t *q, const char *key, const char *v)
+{
+	json_object_set_new(q, key, json_true());
+	return NULL;
+}
+
+const struct option settings[] = {
+	{"--priority", "high|medium|low", "priority", "4, 2 or 1 shares; default medium", text, "high medium low"},
+	{"--weight", "1..100", "weight", "multiplies the shares; default 50", number, NULL},
+	{"--quota", "SIZE", "quota", "device memory", size, NULL},
+	{"--cap", "PERCENT", "cap", "of device time, never exceeded; 0: none", number, NULL},
+	{"--reservation", "PERCENT", "reservation", "of device time, whenever it has work; 0: none", number, NULL},
+	{"--bar-size", "SIZE", "bar_size", "shared memory, a power of two", size, NULL},
+	{"--job-timeout", "TIME", "job_timeout_ns", "for one unit of work while others wait; 0: vgpud.conf's", duration, NULL},
+	{"--hard-timeout", "TIME", "hard_timeout_ns", "the same with nobody waiting; 0: vgpud.conf's", duration, NULL},
+	{"--user", "USER", "uid", "who besides root may use it over guest.sock", user, NULL},
+	{NULL},
+};
+
+static const struct option metrics_options[] = {
+	{"--prometheus", NULL, "prometheus", "Prometheus' text format", yes, NULL}, {NULL}};
+
+#define VM {"NAME", "name", text, "@vms"}
+#define KNOWN_VM .operand = {VM}
+
+const struct command commands[] = {
+	{"register-vm", "register a VM or local tenant, open its socket", "register-vm", {{"NAME", "name", text, NULL}}, settings,
+	 view_vm},
+	{"remove-vm", "forget a VM that is not connected", "remove-vm", KNOWN_VM,
+	 .confirm = "its registration, limits and faults are forgotten."},
+	{"set-vm", "change settings, at once", "set-vm", KNOWN_VM, .options = settings, .view = view_vm},
+	{"update-vm", "the same as set-vm", "set-vm", KNOWN_VM, .options = settings, .view = view_vm},
+	{"set-priority", "high, medium or low", "set-vm", {VM, {"PRIORITY", "priority", text, "high medium low"}}, .view = view_vm},
+	{"set-weight", "1 to 100", "set-vm", {VM, {"WEIGHT", "weight", number, NULL}}, .view = view_vm},
+	{"set-quota", "device memory, not below what is in use", "set-vm", {VM, {"SIZE", "quota", size, NULL}}, .view = view_vm},
+	{"set-cap", "percent of device time it never exceeds", "set-vm", {VM, {"PERCENT", "cap", number, NULL}}, .view = view_vm},
+	{"set-reservation", "percent of device time it always gets", "set-vm", {VM, {"PERCENT", "reservation", number, NULL}},
+	 .view = view_vm},
+	{"set-vm-id", "another number, while not connected", "set-vm-id", {VM, {"ID", "id", number, NULL}}, .view = view_vm},
+	{"list-vms", "one line per VM", "list-vms", .view = view_vms},
+	{"show-vm", "everything about one", "show-vm", KNOWN_VM, .view = view_vm},
+	{"show-weights", "shares, caps and reservations", "list-vms", .view = view_weights},
+	{"show-quotas", "memory of each VM", "list-vms", .view = view_quotas},
+	{"show-rate-limits", "limits of each VM", "list-vms", .view = view_limits},
+	{"scan-vms", "libvirt's machines, registered or not", "list-vms", .view = view_scan, .run = scan_vms_run},
+	{"quarantine-vm", "stop its programs and let it in no more", "quarantine-vm", KNOWN_VM, .view = view_vm,
+	 .confirm = "its running programs are ended."},
+	{"clear-quarantine", "let it in again, its faults forgotten", "clear-quarantine", KNOWN_VM, .view = view_vm},
+	{"status", "device, memory, hand-overs", "status", .view = view_status},
+	{"show-health", "what is wrong; exit status 5 if anything is", "health", .view = view_health, .run = health_run},
+	{"show-connections", "who is connected", "connections", .view = view_connections},
+	{"show-metrics", "counters of each VM", "list-vms", .options = metrics_options, .view = view_metrics},
+	{"top", "who uses the device, live, full screen", NULL, .run = top_run},
+	{"events", "what happened; --follow: what happens", "events", .view = view_events, .run = events_run},
+	{"faults", "timeouts, crashes, protocol violations", "faults", KNOWN_VM, .view = view_faults, .optional = true},
+	{"audit", "who changed what", "audit", KNOWN_VM, .view = view_audit, .optional = true},
+	{"timeline", "device time of each VM in buckets, as JSON", "timeline"},
+	{"completion", "of bash or zsh, to be sourced", NULL, {{"SHELL", "shell", text, "bash zsh"}}, .run = completion_run},
+	{"help", "this text", NULL, .run = help_run},
+	{NULL},
+};

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every view there is; see view.h. */
+#include "admin/admin.h"
+
+const struct view_column view_vms[] = {
+	{"id", "ID", VIEW_COUNT},	      {"name", "NAME", VIEW_TEXT},
+	{"priority", "PRIORITY", VIEW_TEXT},  {"weight", "WEIGHT", VIEW_COUNT},
+	{"share", "SHARE", VIEW_PERCENT},     {"quota", "QUOTA", VIEW_BYTES},
+	{"quota_used", "USED", VIEW_BYTES},   {"device_seconds", "DEVICE TIME", VIEW_SECONDS},
+	{"connections", "CONNECTIONS", VIEW_COUNT}, {"status", "STATUS", VIEW_TEXT},
+	{NULL}};
+
+const struct view_column view_weights[] = {
+	{"name", "NAME", VIEW_TEXT},	  {"priority", "PRIORITY", VIEW_TEXT}, {"weight", "WEIGHT", VIEW_COUNT},
+	{"share", "SHARE", VIEW_PERCENT}, {"cap", "CAP", VIEW_OF_100},	       {"reservation", "RESERVED", VIEW_OF_100},
+	{NULL}};
+
+const struct view_column view_quotas[] = {
+	{"name", "NAME", VIEW_TEXT}, {"quota", "QUOTA", VIEW_BYTES}, {"quota_used", "USED", VIEW_BYTES},
+	{"bar_size", "BAR2", VIEW_BYTES}, {NULL}};
+
+const struct view_column view_limits[] = {
+	{"name", "NAME", VIEW_TEXT},
+	{"cap", "CAP", VIEW_OF_100},
+	{"reservation", "RESERVED", VIEW_OF_100},
+	{"job_timeout_ns", "JOB TIMEOUT", VIEW_NS},
+	{"hard_timeout_ns", "HARD TIMEOUT", VIEW_NS},
+	{NULL}};
+
+static const struct view_column channels[] = {
+	{"connection", "CONNECTION", VIEW_COUNT}, {"channel", "CHANNEL", VIEW_COUNT}, {"state", "STATE", VIEW_TEXT},
+	{"generation", "GENERATION", VIEW_COUNT}, {"error", "ERROR", VIEW_COUNT},     {"pid", "EXECUTOR", VIEW_COUNT},
+	{NULL}};
+
+const struct view_column view_vm[] = {
+	{"id", "Id", VIEW_COUNT},
+	{"name", "Name", VIEW_TEXT},
+	{"status", "Status", VIEW_TEXT},
+	{"priority", "Priority", VIEW_TEXT},
+	{"weight", "Weight", VIEW_COUNT},
+	{"share", "Share of the device", VIEW_PERCENT},
+	{"cap", "Cap", VIEW_OF_100},
+	{"reservation", "Reservation", VIEW_OF_100},
+	{"quota", "Memory quota", VIEW_BYTES},
+	{"quota_used", "Memory in use", VIEW_BYTES},
+	{"bar_size", "BAR2", VIEW_BYTES},
+	{"job_timeout_ns", "Job timeout (0: default)", VIEW_NS},
+	{"hard_timeout_ns", "Hard timeout (0: default)", VIEW_NS},
+	{"uid", "Local user", VIEW_COUNT},
+	{"device_seconds", "Device time", VIEW_SECONDS},
+	{"wait_seconds", "Waited for it", VIEW_SECONDS},
+	{"leases", "Leases", VIEW_COUNT},
+	{"units", "Units of work", VIEW_COUNT},
+	{"launches", "Kernel launches", VIEW_COUNT},
+	{"bytes", "Bytes copied", VIEW_BYTES},
+	{"unsupported_calls", "Unsupported calls", VIEW_COUNT},
+	{"faults", "Faults", VIEW_COUNT},
+	{"executors_started", "Executors started", VIEW_COUNT},
+	{"channels", "Channels", VIEW_TABLE, channels},
+	{NULL}};
+
+const struct view_column view_metrics[] = {
+	{"name", "VM", VIEW_TEXT},
+	{"device_seconds", "Device time by vgpud's clock", VIEW_SECONDS, NULL, "vm_device_seconds_total"},
+	{"wait_seconds", "Time its programs waited for the device", VIEW_SECONDS, NULL, "vm_wait_seconds_total"},
+	{"leases", "Leases granted", VIEW_COUNT, NULL, "vm_leases_total"},
+	{"share", "Share asked of the device, when all have work", VIEW_PERCENT, NULL, "vm_share_ratio"},
+	{"units", "Units of work ended", VIEW_COUNT, NULL, "vm_units_total"},
+	{"launches", "Kernel launches", VIEW_COUNT, NULL, "vm_launches_total"},
+	{"bytes", "Bytes copied", VIEW_BYTES, NULL, "vm_copied_bytes_total"},
+	{"quota", "Device memory it may use", VIEW_BYTES, NULL, "vm_quota_bytes"},
+	{"quota_used", "Device memory it uses", VIEW_BYTES, NULL, "vm_memory_used_bytes"},
+	{"faults", "Timeouts, crashes and protocol violations", VIEW_COUNT, NULL, "vm_faults_total"},
+	{"unsupported_calls", "Calls answered NOT_SUPPORTED", VIEW_COUNT, NULL, "vm_unsupported_calls_total"},
+	{"executors_started", "Executors started", VIEW_COUNT, NULL, "vm_executors_started_total"},
+	{"connections", "Connections", VIEW_COUNT, NULL, "vm_connections"},
+	{NULL}};
+
+const struct view_column view_status[] = {
+	{"version", "Version", VIEW_TEXT},
+	{"device", "Device", VIEW_TEXT},
+	{"device_memory", "Device memory", VIEW_BYTES},
+	{"device_memory_reserved", "Reserved for VMs", VIEW_BYTES},
+	{"bar_budget", "BAR2 budget", VIEW_BYTES},
+	{"bar_reserved", "BAR2 reserved", VIEW_BYTES},
+	{"policy", "Policy", VIEW_TEXT},
+	{"vms", "VMs", VIEW_COUNT},
+	{"executors", "Executors", VIEW_COUNT},
+	{"handovers", "Lease hand-overs", VIEW_COUNT},
+	{"handover_mean_us", "Mean wait for a hand-over", VIEW_MICROSECONDS},
+	{"state", "State", VIEW_TEXT},
+	{NULL}};
+
+const struct view_column view_connections[] = {
+	{"id", "ID", VIEW_COUNT}, {"vm", "VM", VIEW_TEXT}, {"transport", "TRANSPORT", VIEW_TEXT}, {"uid", "USER", VIEW_COUNT},
+	{"channels_used", "CHANNELS IN USE", VIEW_COUNT}, {"channels", "OF", VIEW_COUNT}, {"bar_size", "BAR2", VIEW_BYTES},
+	{NULL}};
+
+const struct view_column view_events[] = {
+	{"number", "NUMBER", VIEW_COUNT}, {"at_ms", "TIME", VIEW_TIME}, {"kind", "WHAT", VIEW_TEXT}, {"vm", "VM", VIEW_TEXT},
+	{"text", "DETAILS", VIEW_TEXT}, {NULL}};
+
+const struct view_column view_audit[] = {
+	{"number", "NUMBER", VIEW_COUNT}, {"at_ms", "TIME", VIEW_TIME}, {"uid", "USER", VIEW_COUNT}, {"pid", "PROCESS", VIEW_COUNT},
+	{"command", "COMMAND", VIEW_TEXT}, {"object", "VM", VIEW_TEXT}, {"change", "CHANGE", VIEW_TEXT}, {NULL}};
+
+const struct view_column view_faults[] = {
+	{"number", "NUMBER", VIEW_COUNT}, {"at_ms", "TIME", VIEW_TIME}, {"vm", "VM", VIEW_TEXT}, {"kind", "WHAT", VIEW_TEXT}, {NULL}};
+
+static const struct view_column problems[] = {{"what", "WHAT", VIEW_TEXT}, {"text", "WHY", VIEW_TEXT}, {NULL}};
+
+const struct view_column view_health[] = {
+	{"healthy", "Healthy", VIEW_YES}, {"problems", "Problems", VIEW_TABLE, problems}, {NULL}};
+
+const struct view_column view_scan[] = {
+	{"name", "NAME", VIEW_TEXT}, {"uuid", "UUID", VIEW_TEXT}, {"running", "RUNNING", VIEW_YES},
+	{"registered", "REGISTERED", VIEW_YES}, {"priority", "PRIORITY", VIEW_TEXT}, {NULL}};
