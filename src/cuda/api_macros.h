@@ -98,6 +98,7 @@
 #define cuStreamGetFlags CUDA_PTSZ_(cuStreamGetFlags)
 #define cuStreamGetId CUDA_PTSZ_(cuStreamGetId)
 #define cuStreamGetPriority CUDA_PTSZ_(cuStreamGetPriority)
+#define cuStreamGetCaptureInfo CUDA_PTSZ_(cuStreamGetCaptureInfo_v3)
 #define cuStreamIsCapturing CUDA_PTSZ_(cuStreamIsCapturing)
 #define cuStreamQuery CUDA_PTSZ_(cuStreamQuery)
 #define cuStreamSetAttribute CUDA_PTSZ_(cuStreamSetAttribute)

@@ -73,6 +73,7 @@
 	X(cuStreamGetFlags) X(cuStreamGetId) X(cuStreamGetCtx) X(cuStreamGetCtx_v2) X(cuStreamGetDevice) \
 	X(cuStreamAddCallback) X(cuStreamAttachMemAsync) X(cuStreamCopyAttributes) \
 	X(cuStreamGetAttribute) X(cuStreamSetAttribute) X(cuStreamIsCapturing) \
+	X(cuStreamGetCaptureInfo) X(cuStreamGetCaptureInfo_v2) X(cuStreamGetCaptureInfo_v3) \
 	X(cuStreamBeginCapture_v2) X(cuStreamEndCapture) X(cuThreadExchangeStreamCaptureMode) \
 	X(cuEventRecordWithFlags) X(cuEventElapsedTime_v2) X(cuGraphCreate) X(cuGraphDestroy) \
 	X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) X(cuGraphExecDestroy)

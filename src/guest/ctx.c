@@ -239,6 +239,55 @@ CUresult cuCtxDestroy_v2(CUcontext h)
 	return rc;
 }
 
+/* Deprecated: every attachment takes one detachment more before the context goes. */
+CUresult cuCtxAttach(CUcontext *h, unsigned int flags)
+{
+	struct gobj *ctx;
+	int rc = ctx_enter(&ctx);
+
+	if (rc || !h || flags)
+		return rc ? rc : CUDA_ERROR_INVALID_VALUE;
+	ctx->c.attached++;
+	*h = g_handle(ctx);
+	return CUDA_SUCCESS;
+}
+
+CUresult cuCtxDetach(CUcontext h)
+{
+	struct gobj *ctx = g_get(G_CTX, h);
+	int rc = guest_ready();
+
+	if (rc || !ctx)
+		return rc ? rc : CUDA_ERROR_INVALID_CONTEXT;
+	if (!ctx->c.attached)
+		return cuCtxDestroy_v2(h);
+	ctx->c.attached--;
+	return CUDA_SUCCESS;
+}
+
+static int peer(CUcontext h)
+{
+	struct gobj *ctx;
+	int rc = ctx_enter(&ctx);
+
+	return rc ? rc : g_get(G_CTX, h) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
+}
+
+/* There is one device: every context is on the caller's own. */
+CUresult cuCtxEnablePeerAccess(CUcontext h, unsigned int flags)
+{
+	int rc = peer(h);
+
+	return rc ? rc : flags ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_INVALID_DEVICE;
+}
+
+CUresult cuCtxDisablePeerAccess(CUcontext h)
+{
+	int rc = peer(h);
+
+	return rc ? rc : CUDA_ERROR_PEER_ACCESS_NOT_ENABLED;
+}
+
 CUresult cuCtxPushCurrent_v2(CUcontext h)
 {
 	struct gobj *o = g_get(G_CTX, h);

@@ -20,7 +20,7 @@
 #include "wire/ops.h"
 #include "wire/ranges.h"
 
-enum gkind { G_CTX = 1, G_MODULE, G_FUNC, G_LIBRARY, G_KERNEL, G_STREAM, G_EVENT, G_ARRAY, G_KINDS };
+enum gkind { G_CTX = 1, G_MODULE, G_FUNC, G_LIBRARY, G_KERNEL, G_STREAM, G_EVENT, G_ARRAY, G_POOL, G_KINDS };
 
 struct gobj {
 	_Atomic uintptr_t self; /* the handle, 0 when dead */
@@ -31,7 +31,7 @@ struct gobj {
 	struct gobj *next; /* functions of a module, kernels of a library; free slots */
 	union {
 		struct {
-			unsigned int flags, api_version, refs; /* refs: of the primary one */
+			unsigned int flags, api_version, refs, attached; /* refs: of the primary one */
 			bool primary;
 			unsigned long long id;
 			CUfunc_cache cache;
@@ -60,6 +60,7 @@ struct gobj {
 		struct {
 			unsigned int flags;
 			int priority;
+			CUlaunchAttributeValue sync_policy;
 			_Atomic uint64_t last; /* work index of its last entry */
 			unsigned long long id;
 		} stream;
@@ -71,6 +72,12 @@ struct gobj {
 			CUDA_ARRAY3D_DESCRIPTOR desc;
 			size_t row_bytes;
 		} array;
+		struct {
+			bool is_default;
+			int reuse[3];
+			uint64_t release_threshold;
+			_Atomic uint64_t used, used_high;
+		} pool;
 	};
 };
 
@@ -121,14 +128,24 @@ struct gmem {
 	enum gmem_kind kind;
 	uint32_t flags; /* host: of the allocation */
 	struct gobj *ctx;
+	void *pool; /* device: the handle of the pool it came from, or NULL */
 	void *data;
 };
 bool gmem_find(uint64_t at, struct gmem *out);
 int gmem_add(const struct gmem *m);
 bool gmem_remove(uint64_t base, struct gmem *out);
 void gmem_drop_ctx(struct gobj *ctx);
+int mem_alloc(uint64_t bytes, void *pool, CUdeviceptr *out); /* in the current context */
+
+/* pool.c */
+void pool_given_back(const struct gmem *m); /* an allocation of a pool was freed */
+
+/* launch.c */
+int device_limit(unsigned attr, int otherwise);
 
 /* module.c, library.c */
+/* Calls fn for every function name of the module; *total: how many there are. fn may be NULL. */
+int module_each_name(struct gobj *m, int (*fn)(void *arg, unsigned i, const char *name), void *arg, unsigned *total);
 int module_load(struct gobj *ctx, const void *image, size_t len, unsigned nopts, CUjit_option *opts, void **vals,
 		struct gobj **out);
 int module_unload(struct gobj *m);

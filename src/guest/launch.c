@@ -26,7 +26,7 @@ struct launch {
 	bool cooperative;
 };
 
-static int device_limit(unsigned attr, int otherwise)
+int device_limit(unsigned attr, int otherwise)
 {
 	int v = attr < guest_device.attr_count ? guest_device.attr[attr] : VGPU_ATTR_UNKNOWN;
 
@@ -342,6 +342,27 @@ CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfun
 CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction h, int block, size_t dynamic)
 {
 	return cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, h, block, dynamic, 0);
+}
+
+/* What is left of a multiprocessor's shared memory for each of so many blocks. */
+CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *bytes, CUfunction h, int blocks, int block)
+{
+	int all = device_limit(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR, 65536);
+	int most = device_limit(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, all);
+	int reserved = device_limit(CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK, 0), each, taken;
+	struct gobj *f;
+	int rc = enter(h, &f);
+
+	if (rc)
+		return rc;
+	if (!bytes || blocks < 1 || block < 1 || (unsigned)block > f->func.max_threads)
+		return CUDA_ERROR_INVALID_VALUE;
+	each = all / blocks - reserved;
+	taken = (int)f->func.static_shared;
+	if (each > most)
+		each = most;
+	*bytes = each > taken ? (size_t)(each - taken) : 0;
+	return CUDA_SUCCESS;
 }
 
 /* The block size that keeps most threads of a multiprocessor busy; the largest of equals. */

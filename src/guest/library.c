@@ -209,6 +209,54 @@ CUresult cuLibraryGetKernelCount(unsigned int *count, CUlibrary h)
 	return rc ? rc : cuModuleGetFunctionCount(count, g_handle(m));
 }
 
+struct enumerate {
+	CUlibrary library;
+	CUkernel *out;
+	unsigned n;
+};
+
+static int take_kernel(void *arg, unsigned i, const char *name)
+{
+	struct enumerate *e = arg;
+
+	return i < e->n ? (int)cuLibraryGetKernel(&e->out[i], e->library, name) : CUDA_SUCCESS;
+}
+
+CUresult cuLibraryEnumerateKernels(CUkernel *kernels, unsigned int n, CUlibrary h)
+{
+	struct enumerate e = { h, kernels, n };
+	struct gobj *lib, *ctx, *m;
+	unsigned total;
+	int rc = enter(h, &lib, &ctx);
+
+	if (rc || !kernels || !n)
+		return rc ? rc : CUDA_ERROR_INVALID_VALUE;
+	rc = library_module(lib, ctx, &m);
+	return rc ? rc : module_each_name(m, take_kernel, &e, &total);
+}
+
+/* PTX has neither: what a library could hold of them only NVIDIA's own tools write. */
+static int none_such(CUlibrary h, const void *out, const char *name)
+{
+	int rc = guest_ready();
+
+	if (rc)
+		return rc;
+	if (!g_get(G_LIBRARY, h))
+		return CUDA_ERROR_INVALID_HANDLE;
+	return out && name ? CUDA_ERROR_NOT_FOUND : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult cuLibraryGetManaged(CUdeviceptr *dptr, size_t *bytes, CUlibrary h, const char *name)
+{
+	return none_such(h, name, name); /* either may be left out */
+}
+
+CUresult cuLibraryGetUnifiedFunction(void **fptr, CUlibrary h, const char *symbol)
+{
+	return none_such(h, fptr, symbol);
+}
+
 int kernel_function(struct gobj *k, struct gobj *ctx, struct gobj **out)
 {
 	struct gobj *m;

@@ -118,6 +118,7 @@ static int free_wire(struct gobj *ctx, uint64_t p)
 struct request { /* one allocation, plain or pitched */
 	uint64_t bytes, width, height, pitch;
 	uint32_t element; /* 0: plain */
+	void *pool;
 };
 
 static int alloc_wire(struct gobj *ctx, struct request *q, uint64_t *p)
@@ -148,7 +149,7 @@ static int alloc(struct gobj *ctx, struct request *q, CUdeviceptr *out)
 	int rc;
 
 	for (;;) {
-		struct gmem m = { .kind = GM_DEVICE, .ctx = ctx };
+		struct gmem m = { .kind = GM_DEVICE, .ctx = ctx, .pool = q->pool };
 
 		rc = alloc_wire(ctx, q, &p);
 		if (rc)
@@ -169,9 +170,9 @@ static int alloc(struct gobj *ctx, struct request *q, CUdeviceptr *out)
 	return rc;
 }
 
-CUresult cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytes)
+int mem_alloc(uint64_t bytes, void *pool, CUdeviceptr *dptr)
 {
-	struct request q = { .bytes = bytes };
+	struct request q = { .bytes = bytes, .pool = pool };
 	struct gobj *ctx;
 	int rc = ctx_enter(&ctx);
 
@@ -180,6 +181,11 @@ CUresult cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytes)
 	if (!dptr || !bytes)
 		return CUDA_ERROR_INVALID_VALUE;
 	return alloc(ctx, &q, dptr);
+}
+
+CUresult cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytes)
+{
+	return mem_alloc(bytes, NULL, dptr);
 }
 
 CUresult cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pitch, size_t width, size_t height, unsigned int element)
@@ -212,26 +218,8 @@ CUresult cuMemFree_v2(CUdeviceptr dptr)
 		return cuMemFreeHost((void *)(uintptr_t)dptr);
 	if (!gmem_remove(dptr, &m))
 		return CUDA_ERROR_INVALID_VALUE;
+	pool_given_back(&m);
 	return free_wire(m.ctx, dptr);
-}
-
-/* Without pools, stream order is kept by waiting for the stream. */
-CUresult cuMemAllocAsync(CUdeviceptr *dptr, size_t bytes, CUstream stream)
-{
-	struct stream_ref s;
-	struct gobj *ctx;
-	int rc = ctx_enter(&ctx);
-
-	if (!rc)
-		rc = stream_resolve(stream, ctx, &s);
-	return rc ? rc : cuMemAlloc_v2(dptr, bytes);
-}
-
-CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream stream)
-{
-	int rc = cuStreamSynchronize(stream);
-
-	return rc ? rc : dptr ? cuMemFree_v2(dptr) : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
@@ -265,6 +253,49 @@ CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdeviceptr dp
 	if (size)
 		*size = m.size;
 	return CUDA_SUCCESS;
+}
+
+/* ---- advice: managed memory never moves, so there is nothing to act on ---- */
+
+static int managed_range(CUdeviceptr p, size_t n)
+{
+	struct gobj *ctx;
+	struct gmem m;
+	int rc = ctx_enter(&ctx);
+
+	if (rc)
+		return rc;
+	if (!n || !gmem_find(p, &m) || m.kind != GM_MANAGED || n > m.size - (p - m.base))
+		return CUDA_ERROR_INVALID_VALUE;
+	return CUDA_SUCCESS;
+}
+
+CUresult cuMemAdvise(CUdeviceptr p, size_t n, CUmem_advise advice, CUdevice dev)
+{
+	int rc = managed_range(p, n);
+
+	if (rc)
+		return rc;
+	return advice < CU_MEM_ADVISE_SET_READ_MOSTLY || advice > CU_MEM_ADVISE_UNSET_ACCESSED_BY ? CUDA_ERROR_INVALID_VALUE
+												   : CUDA_SUCCESS;
+}
+
+CUresult cuMemAdvise_v2(CUdeviceptr p, size_t n, CUmem_advise advice, CUmemLocation location)
+{
+	return cuMemAdvise(p, n, advice, location.id);
+}
+
+/* Needs CONCURRENT_MANAGED_ACCESS, which is 0. */
+CUresult cuMemPrefetchAsync(CUdeviceptr p, size_t n, CUdevice dev, CUstream stream)
+{
+	int rc = managed_range(p, n);
+
+	return rc ? rc : CUDA_ERROR_INVALID_DEVICE;
+}
+
+CUresult cuMemPrefetchAsync_v2(CUdeviceptr p, size_t n, CUmemLocation location, unsigned int flags, CUstream stream)
+{
+	return cuMemPrefetchAsync(p, n, location.id, stream);
 }
 
 /* ---- pointer attributes, as documented for memory the driver knows and memory it does not ---- */
@@ -320,7 +351,7 @@ static int attribute_of(void *data, CUpointer_attribute a, uint64_t p, const str
 		*(unsigned int *)data = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
 		break;
 	case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
-		*(void **)data = NULL;
+		*(void **)data = m ? m->pool : NULL;
 		break;
 	default:
 		return CUDA_ERROR_INVALID_VALUE;

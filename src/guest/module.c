@@ -353,7 +353,7 @@ CUresult cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule h, cons
 }
 
 /* All function names, fetched as often as one reply is too small. */
-static int each_name(struct gobj *m, int (*fn)(void *arg, unsigned i, const char *name), void *arg, unsigned *total)
+int module_each_name(struct gobj *m, int (*fn)(void *arg, unsigned i, const char *name), void *arg, unsigned *total)
 {
 	char *names = malloc(META_MAX);
 	unsigned i = 0;
@@ -385,7 +385,7 @@ CUresult cuModuleGetFunctionCount(unsigned int *count, CUmodule h)
 		return rc;
 	if (!count)
 		return CUDA_ERROR_INVALID_VALUE;
-	return m ? each_name(m, NULL, NULL, count) : CUDA_ERROR_INVALID_HANDLE;
+	return m ? module_each_name(m, NULL, NULL, count) : CUDA_ERROR_INVALID_HANDLE;
 }
 
 struct enumerate {
@@ -419,5 +419,5 @@ CUresult cuModuleEnumerateFunctions(CUfunction *functions, unsigned int n, CUmod
 		return rc;
 	if (!functions)
 		return CUDA_ERROR_INVALID_VALUE;
-	return m ? each_name(m, take_function, &e, &total) : CUDA_ERROR_INVALID_HANDLE;
+	return m ? module_each_name(m, take_function, &e, &total) : CUDA_ERROR_INVALID_HANDLE;
 }

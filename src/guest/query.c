@@ -180,6 +180,30 @@ CUresult cuDeviceCanAccessPeer(int *can, CUdevice dev, CUdevice peer)
 	return CUDA_SUCCESS;
 }
 
+/* There is one device, and it is no peer of itself. */
+CUresult cuDeviceGetP2PAttribute(int *value, CUdevice_P2PAttribute attrib, CUdevice src, CUdevice dst)
+{
+	DEVICE_CHECK(src);
+	DEVICE_CHECK(dst);
+	if (!value || attrib < CU_DEVICE_P2P_ATTRIBUTE_PERFORMANCE_RANK ||
+	    attrib > CU_DEVICE_P2P_ATTRIBUTE_CUDA_ARRAY_ACCESS_SUPPORTED)
+		return CUDA_ERROR_INVALID_VALUE;
+	return CUDA_ERROR_INVALID_DEVICE;
+}
+
+CUresult cuDeviceGetTexture1DLinearMaxWidth(size_t *width, CUarray_format format, unsigned int channels, CUdevice dev)
+{
+	int most = attribute(CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE1D_LINEAR_WIDTH);
+
+	DEVICE_CHECK(dev);
+	if (!width || (channels != 1 && channels != 2 && channels != 4))
+		return CUDA_ERROR_INVALID_VALUE;
+	if (most == VGPU_ATTR_UNKNOWN)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	*width = (size_t)most;
+	return CUDA_SUCCESS;
+}
+
 CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode *mode)
 {
 	int rc = guest_ready();

@@ -67,6 +67,7 @@ static int create(struct gobj *ctx, unsigned int flags, int priority, struct gob
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	(*out)->stream.flags = flags;
 	(*out)->stream.priority = priority;
+	(*out)->stream.sync_policy.syncPolicy = CU_SYNC_POLICY_AUTO;
 	(*out)->stream.id = next_id++;
 	return CUDA_SUCCESS;
 }
@@ -281,6 +282,104 @@ CUresult cuStreamIsCapturing(CUstream h, CUstreamCaptureStatus *status)
 	if (!rc)
 		*status = CU_STREAM_CAPTURE_STATUS_NONE; /* capture cannot be begun */
 	return rc;
+}
+
+/* Not capturing: the other answers mean nothing and are left alone. */
+CUresult cuStreamGetCaptureInfo(CUstream h, CUstreamCaptureStatus *status, cuuint64_t *id)
+{
+	return cuStreamIsCapturing(h, status);
+}
+
+CUresult cuStreamGetCaptureInfo_v2(CUstream h, CUstreamCaptureStatus *status, cuuint64_t *id, CUgraph *graph, const CUgraphNode **deps,
+				   size_t *n)
+{
+	return cuStreamIsCapturing(h, status);
+}
+
+CUresult cuStreamGetCaptureInfo_v3(CUstream h, CUstreamCaptureStatus *status, cuuint64_t *id, CUgraph *graph, const CUgraphNode **deps,
+				   const CUgraphEdgeData **edges, size_t *n)
+{
+	return cuStreamIsCapturing(h, status);
+}
+
+CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode)
+{
+	static _Thread_local CUstreamCaptureMode own = CU_STREAM_CAPTURE_MODE_GLOBAL;
+	CUstreamCaptureMode old = own;
+	int rc = guest_ready();
+
+	if (rc)
+		return rc;
+	if (!mode || (unsigned)*mode > CU_STREAM_CAPTURE_MODE_RELAXED)
+		return CUDA_ERROR_INVALID_VALUE;
+	own = *mode;
+	*mode = old;
+	return CUDA_SUCCESS;
+}
+
+/* ---- attributes: how a thread waits is kept and reported; our waiting does not depend on it ---- */
+
+static CUlaunchAttributeValue legacy_policy = { .syncPolicy = CU_SYNC_POLICY_AUTO };
+
+static CUlaunchAttributeValue *policy_of(struct stream_ref *s)
+{
+	return s->stream ? &s->stream->stream.sync_policy : &legacy_policy;
+}
+
+CUresult cuStreamGetAttribute(CUstream h, CUstreamAttrID attr, CUstreamAttrValue *value)
+{
+	struct stream_ref s;
+	int rc = ask(h, value, &s);
+
+	if (rc)
+		return rc;
+	memset(value, 0, sizeof(*value));
+	if (attr == CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY)
+		*value = *policy_of(&s);
+	else if (attr == CU_LAUNCH_ATTRIBUTE_PRIORITY)
+		value->priority = s.stream ? s.stream->stream.priority : 0;
+	else if (attr != CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW)
+		return CUDA_ERROR_INVALID_VALUE;
+	return CUDA_SUCCESS;
+}
+
+CUresult cuStreamSetAttribute(CUstream h, CUstreamAttrID attr, const CUstreamAttrValue *value)
+{
+	struct stream_ref s;
+	int rc = ask(h, value, &s);
+
+	if (rc)
+		return rc;
+	if (attr != CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	*policy_of(&s) = *value;
+	return CUDA_SUCCESS;
+}
+
+CUresult cuStreamCopyAttributes(CUstream dst, CUstream src)
+{
+	struct stream_ref to, from;
+	int rc = stream_enter(dst, &to);
+
+	if (!rc)
+		rc = stream_enter(src, &from);
+	if (!rc)
+		*policy_of(&to) = *policy_of(&from);
+	return rc;
+}
+
+/* Managed memory is always attached to everything. */
+CUresult cuStreamAttachMemAsync(CUstream h, CUdeviceptr p, size_t n, unsigned int flags)
+{
+	struct stream_ref s;
+	struct gmem m;
+	int rc = stream_enter(h, &s);
+
+	if (rc)
+		return rc;
+	if (flags != CU_MEM_ATTACH_GLOBAL && flags != CU_MEM_ATTACH_HOST && flags != CU_MEM_ATTACH_SINGLE)
+		return CUDA_ERROR_INVALID_VALUE;
+	return gmem_find(p, &m) && m.kind == GM_MANAGED ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuStreamWaitEvent(CUstream h, CUevent event, unsigned int flags)

@@ -152,7 +152,9 @@ CUresult cuStreamGetAttribute(CUstream hStream, CUstreamAttrID attr, CUstreamAtt
 	memset(value, 0, sizeof *value);
 	if (attr == CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY)
 		*value = s->sync_policy;
-	else if (attr != CU_LAUNCH_ATTRIBUTE_PRIORITY && attr != CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW)
+	else if (attr == CU_LAUNCH_ATTRIBUTE_PRIORITY)
+		value->priority = s->priority;
+	else if (attr != CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW)
 		return CUDA_ERROR_INVALID_VALUE;
 	return CUDA_SUCCESS;
 }
@@ -175,6 +177,34 @@ CUresult cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus *status)
 	if (!status)
 		return CUDA_ERROR_INVALID_VALUE;
 	*status = CU_STREAM_CAPTURE_STATUS_NONE;
+	return CUDA_SUCCESS;
+}
+
+/* Not capturing: the other answers mean nothing and are left alone. */
+CUresult cuStreamGetCaptureInfo(CUstream hStream, CUstreamCaptureStatus *status, cuuint64_t *id)
+{
+	return cuStreamIsCapturing(hStream, status);
+}
+
+CUresult cuStreamGetCaptureInfo_v2(CUstream hStream, CUstreamCaptureStatus *status, cuuint64_t *id, CUgraph *graph, const CUgraphNode **deps, size_t *numDeps)
+{
+	return cuStreamIsCapturing(hStream, status);
+}
+
+CUresult cuStreamGetCaptureInfo_v3(CUstream hStream, CUstreamCaptureStatus *status, cuuint64_t *id, CUgraph *graph, const CUgraphNode **deps, const CUgraphEdgeData **edges, size_t *numDeps)
+{
+	return cuStreamIsCapturing(hStream, status);
+}
+
+CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode)
+{
+	static _Thread_local CUstreamCaptureMode own = CU_STREAM_CAPTURE_MODE_GLOBAL;
+	CUstreamCaptureMode old = own;
+	DRV_TRY(drv_ready());
+	if (!mode || (unsigned)*mode > CU_STREAM_CAPTURE_MODE_RELAXED)
+		return CUDA_ERROR_INVALID_VALUE;
+	own = *mode;
+	*mode = old;
 	return CUDA_SUCCESS;
 }
 
