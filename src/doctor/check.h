@@ -49,7 +49,13 @@ struct check {
 	const char *evidence; /* what is looked at, for explain */
 	const char *remedy;
 	const char *refs;
+	/* What it can come to where it matters, a letter each: pass, fail, warn, info, not applicable,
+	 * unknown, skipped. (Skipped by --only and --skip, and not applicable in a mode, any check can be.) */
+	const char *results;
 };
+
+/* Whether the check may come to this result. */
+bool check_declares(const struct check *c, enum status st);
 
 /* A group shares controls; its name is the id's prefix. */
 struct check_group {
@@ -91,6 +97,7 @@ struct audit {
 	enum mode mode;
 	bool mode_given;
 	const char *mode_reason;
+	int64_t now; /* seconds since 1970, for what expires */
 	struct result *result;
 	size_t nresult;
 	size_t count[STATUSES];
@@ -135,6 +142,8 @@ enum got aud_list(struct audit *a, const struct ev_item **out, const char *fmt, 
 	__attribute__((format(printf, 3, 4)));
 /* A directory without which nothing below it can be called absent: its lack is unknown. */
 bool aud_anchor(struct audit *a, const char *dir);
+/* True when something noted for the current subject could not be read. */
+bool aud_hidden(const struct audit *a);
 /* 1 loaded or built in, 0 not, -1 cannot be told (noted). */
 int aud_module(struct audit *a, const char *name);
 /* A module parameter; the module not being loaded is GOT_ABSENT. */

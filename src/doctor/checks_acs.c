@@ -64,7 +64,7 @@ static void own_group_one(struct audit *a, const struct pci_dev *d)
 	if (!*other)
 		emit(a, ST_PASS, d->bdf, "group %s holds only this GPU's functions", d->group);
 	else if (vital)
-		emit_sev(a, a->mode == MODE_PASSTHROUGH || a->mode == MODE_VGPU ? 'C' : 'L', d->bdf,
+		emit_sev(a, 'C', d->bdf,
 			 "group %s also holds a storage or network controller of the host: %s", d->group, other);
 	else
 		emit(a, ST_BAD, d->bdf, "group %s also holds %s", d->group, other);
@@ -410,35 +410,35 @@ static void switch_groups(struct audit *a)
 static const struct check checks[] = {
 	{"ACS-001", "B01", "A GPU's group holds only its own functions", "H-H--", 5, 3, own_group,
 	 "A group is given to one VM as a whole; a stranger in it goes along, or keeps the GPU from being given.",
-	 "/sys/kernel/iommu_groups/*/devices", "Another slot, a platform with ACS, or give the whole group to one VM.", ""},
+	 "/sys/kernel/iommu_groups/*/devices", "Another slot, a platform with ACS, or give the whole group to one VM.", "", "pfnu"},
 	{"ACS-002", "B02", "Groups of VFIO GPUs are viable", "H-H--", 3, 3, viable,
 	 "VFIO refuses a group while a host driver holds one of its functions.", "driver links of the group's members",
-	 "Bind each function (bridges apart) to vfio-pci, or unbind it.", ""},
+	 "Bind each function (bridges apart) to vfio-pci, or unbind it.", "", "pfnu"},
 	{"ACS-003", "B03", "No group is claimed by two VMs", "H-H--", 4, 2, not_shared,
 	 "The second VM would fail to start, or two guests would share what cannot be separated.",
-	 "/etc/libvirt/qemu, /run/libvirt/qemu", "Plan one VM per group.", ""},
+	 "/etc/libvirt/qemu, /run/libvirt/qemu", "Plan one VM per group.", "", "pfnu"},
 	{"ACS-004", "B04", "ACS is complete from GPU to root port", "H-H--", 5, 3, path_complete,
 	 "Without source validation, request and completion redirect and upstream forwarding, peers exchange data without passing the IOMMU. The capability is silicon; the kernel turns it on when an IOMMU driver asks.",
 	 "configuration space of every bridge on the path (extended capability 0x0d)",
-	 "Slots behind capable ports; firmware options where a board has them; IOMMU on.", "PCIe specification, Access Control Services"},
+	 "Slots behind capable ports; firmware options where a board has them; IOMMU on.", "PCIe specification, Access Control Services", "pfnu"},
 	{"ACS-005", "B05", "No parameter turns ACS off", "H-H--", 5, 1, acs_param,
 	 "pci=disable_acs_redir and pci=config_acs take isolation away; meant for peer-to-peer on single-tenant machines.",
-	 "/proc/cmdline", "Remove on hosts with guests.", ""},
+	 "/proc/cmdline", "Remove on hosts with guests.", "", "pfu"},
 	{"ACS-006", "B06", "No ACS override is configured", "CMCMM", 5, 3, override_set,
 	 "The override makes the kernel pretend that devices are isolated. Direct access between devices stays possible, and memory is then reached through a peer that does DMA. Only patched kernels know it (Proxmox, zen).",
-	 "/proc/cmdline and every boot configuration", "Remove it, reboot, plan the slots anew. Never in production.", "rule M1"},
+	 "/proc/cmdline and every boot configuration", "Remove it, reboot, plan the slots anew. Never in production.", "rule M1", "pfwu"},
 	{"ACS-007", "B07", "No ACS override is in effect", "CMCMM", 5, 2, override_effect,
-	 "The log says whether the kernel took the parameter.", "kernel log, /proc/cmdline", "As ACS-006.", "rule M1"},
+	 "The log says whether the kernel took the parameter.", "kernel log, /proc/cmdline", "As ACS-006.", "rule M1", "pfwu"},
 	{"ACS-008", "B08", "The grouping agrees with the hardware", "C-C--", 5, 1, grouping_true,
 	 "Neighbours below a port without ACS belong into one group. Apart, they betray an override that left no other trace.",
-	 "configuration space, group members", "As ACS-006; known quirks of the kernel are listed for the device in drivers/pci/quirks.c.", "rule M1"},
+	 "configuration space, group members", "As ACS-006; known quirks of the kernel are listed for the device in drivers/pci/quirks.c.", "rule M1", "pfnu"},
 	{"ACS-009", "B09", "ACS controls were not cleared", "H-H-I", 5, 2, ctl_cleared,
 	 "Tuning scripts for NCCL and GPUDirect clear them with setpci. Right on a single-tenant machine, wrong under guests.",
-	 "configuration space", "Delete the script; reboot restores them.", ""},
+	 "configuration space", "Delete the script; reboot restores them.", "", "pfinu"},
 	{"ACS-010", "B10", "Each virtual function has its own group", "--H--", 4, 2, vf_groups,
-	 "Virtual functions go to different guests.", "iommu_group links", "A platform with ARI and ACS.", ""},
+	 "Virtual functions go to different guests.", "iommu_group links", "A platform with ARI and ACS.", "", "pfnu"},
 	{"ACS-011", "B11", "NVSwitches are not grouped with GPUs", "M-MM-", 3, 2, switch_groups,
-	 "A guest that gets the GPU would get the switch of all.", "iommu_group links", "Another platform or slot.", ""},
+	 "A guest that gets the GPU would get the switch of all.", "iommu_group links", "Another platform or slot.", "", "pwnu"},
 };
 
 const struct check_group acs_group = {

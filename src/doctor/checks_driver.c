@@ -95,7 +95,7 @@ void driver_floor(struct audit *a)
 {
 	const struct host *h = a->host;
 	unsigned major, minor;
-	char v[32];
+	char v[32], hits[200];
 
 	if (!need_gpus(a) || !driver_version(a, v) || sscanf(v, "%u.%u", &major, &minor) != 2)
 		return;
@@ -106,7 +106,12 @@ void driver_floor(struct audit *a)
 				emit(a, ST_BAD, h->gpu[i]->bdf, "driver %s: %s", v, floors[k].why);
 				return;
 			}
-	emit(a, ST_PASS, "host", "driver %s is new enough for every GPU", v);
+	if (!advisories(a, "nvidia-driver", v, hits, sizeof(hits)))
+		emit(a, ST_PASS, "host", "driver %s is new enough for every GPU", v);
+	else if (*hits)
+		emit(a, ST_BAD, "host", "driver %s: %s", v, hits);
+	else
+		emit(a, ST_PASS, "host", "driver %s is new enough for every GPU, and no advisory of the site's list concerns it", v);
 }
 
 /* apt: holds in dpkg's status; dnf: versionlock or exclude; unattended upgrades present? */
@@ -295,6 +300,33 @@ void driver_integrity(struct audit *a)
 		aud_note(a, ev_get(a->ev, EV_READ, "/sys/module/nvidia/taint"), "no taint flags");
 		emit(a, ST_UNKNOWN, "host", "module taint not visible");
 	}
+}
+
+void driver_files(struct audit *a)
+{
+	const struct ev_item *it = a->host->verified;
+	char path[160] = "", word[16] = "";
+	unsigned files = 0;
+
+	if (!it) {
+		emit(a, ST_SKIPPED, "host", "the driver's files are read and hashed only with --verify");
+		return;
+	}
+	aud_note(a, it, it->err == ENOENT ? "no package database this program can read" : ev_text_problem(it));
+	for (const char *p = it->text ? it->data : ""; *p; p += strcspn(p, "\n"), p += *p == '\n') {
+		if (sscanf(p, "FILES %u", &files) == 1 || sscanf(p, "%15s %159[^\n]", word, path) == 2)
+			continue;
+		aud_note(a, it, "no comparison");
+		break;
+	}
+	if (!strcmp(word, "HIDDEN"))
+		aud_note(a, ev_get(a->ev, EV_READ, path), "not readable");
+	if (!strcmp(word, "WRONG") || !strcmp(word, "GONE"))
+		emit(a, ST_BAD, path, !strcmp(word, "GONE") ? "its package installed it, it is gone" : "is not what its package installed");
+	else if (files)
+		emit(a, ST_PASS, "host", "%u modules and libraries of the driver are as their packages installed them", files);
+	else
+		emit(a, ST_NA, "host", "no package installed a driver; NVIDIA's installer leaves no sums (nvidia-installer --sanity)");
 }
 
 void driver_peermem(struct audit *a)

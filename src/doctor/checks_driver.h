@@ -17,4 +17,7 @@ void driver_integrity(struct audit *a);
 void driver_peermem(struct audit *a);
 void driver_xids(struct audit *a);
 
+/* The driver's files against what their package installed; asked for by --verify. */
+void driver_files(struct audit *a);
+
 #endif

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NUMA_NODES 64u
+
 /* Calls judge for each domain with a GPU; not applicable without one. */
 static void each_domain(struct audit *a, void (*judge)(struct audit *, const struct domain *, const struct pci_dev *))
 {
@@ -195,9 +197,97 @@ static void memory_one(struct audit *a, const struct domain *d, const struct pci
 		emit(a, ST_PASS, d->name, "memory is bound to node %lld", node);
 }
 
+/* "N0=5120 … kernelpagesize_kB=1048576" lines of a process: KiB by node. The file has a line per mapping;
+ * the sums are what is kept. */
+static void sum_nodes(struct ev *ev, struct ev_item *item, void *arg)
+{
+	int fd = ev_fd(ev, arg);
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+	uint64_t kib[NUMA_NODES] = {0};
+	char *line = NULL, text[NUMA_NODES * 40] = "";
+	size_t cap = 0;
+
+	item->err = fd < 0 ? -fd : f ? 0 : ENOMEM;
+	while (f && getline(&line, &cap, f) > 0) {
+		const char *size = strstr(line, "kernelpagesize_kB=");
+		uint64_t page = size ? strtoull(size + 18, NULL, 10) : 4;
+
+		for (const char *p = line; (p = strstr(p, " N")); p += 2) {
+			unsigned node;
+			uint64_t pages;
+
+			if (sscanf(p, " N%u=%" SCNu64, &node, &pages) == 2 && node < NUMA_NODES)
+				kib[node] += pages * page;
+		}
+	}
+	for (unsigned n = 0; n < NUMA_NODES; n++)
+		if (kib[n])
+			snprintf(text + strlen(text), sizeof(text) - strlen(text), "N%u=%" PRIu64 "\n", n, kib[n]);
+	free(line);
+	if (f)
+		fclose(f);
+	if (!item->err)
+		ev_set_data(item, text, strlen(text));
+}
+
+/* The nodes of the GPUs a process holds through VFIO. */
+static void held_nodes(struct audit *a, const struct proc *p, struct numset *out)
+{
+	const struct host *h = a->host;
+
+	memset(out, 0, sizeof(*out));
+	for (size_t i = 0; i < h->ngpu; i++)
+		for (unsigned k = 0; k < p->nvfio; k++) {
+			long long node;
+
+			if (h->gpu[i]->group && !strcmp(h->gpu[i]->group, p->vfio[k]) &&
+			    aud_long(a, &node, "/sys/bus/pci/devices/%s/numa_node", h->gpu[i]->bdf) == GOT_VALUE && node >= 0 && node < NUMSET_MAX)
+				numset_add(out, (unsigned)node);
+		}
+}
+
+/* What a running guest's memory came to be on, whatever its definition says. */
+static void running_one(struct audit *a, const struct proc *p)
+{
+	char maps[64], name[80], who[64];
+	const struct ev_item *it;
+	uint64_t total = 0, far = 0;
+	struct numset near;
+
+	held_nodes(a, p, &near);
+	if (!numset_count(&near))
+		return;
+	snprintf(maps, sizeof(maps), "/proc/%u/numa_maps", p->pid);
+	snprintf(name, sizeof(name), "nodes:%s", maps);
+	snprintf(who, sizeof(who), "%s(%u)", p->comm, p->pid);
+	it = ev_derive(a->ev, name, sum_nodes, maps);
+	aud_note(a, it, it->err ? strerror(it->err) : it->len ? ev_text_problem(it) : "no memory by node");
+	for (const char *s = it->text ? it->data : ""; *s; s = strchr(s, '\n') ? strchr(s, '\n') + 1 : "") {
+		unsigned node;
+		uint64_t kib;
+
+		if (sscanf(s, "N%u=%" SCNu64, &node, &kib) != 2) {
+			aud_note(a, it, "no memory by node");
+			break;
+		}
+		total += kib;
+		far += numset_has(&near, node) ? 0 : kib;
+	}
+	if (total && far > total / 20) /* QEMU's own and shared libraries' pages may lie anywhere */
+		emit(a, ST_BAD, who, "%" PRIu64 " of %" PRIu64 " MiB are not on its GPU's node", far >> 10, total >> 10);
+	else
+		emit(a, total ? ST_PASS : ST_UNKNOWN, who, "its memory is on its GPU's node");
+}
+
 static void memory_near(struct audit *a)
 {
+	const struct procs *ps = &a->host->procs;
+
 	each_domain(a, memory_one);
+	a->nref = a->ncommon = 0;
+	for (size_t i = 0; i < ps->n; i++)
+		if (ps->p[i].qemu && ps->p[i].nvfio)
+			running_one(a, &ps->p[i]);
 }
 
 static void huge_one(struct audit *a, const struct domain *d, const struct pci_dev *gpu)
@@ -347,13 +437,13 @@ static void overcommit(struct audit *a)
 		emit(a, ST_PASS, "host", "VMs with devices pin %" PRIu64 " of %" PRIu64 " GiB", sum >> 20, total >> 20);
 }
 
-static void one_value(struct audit *a, const char *path, long long bad, const char *bad_text, const char *good_text)
+static void one_value(struct audit *a, const char *dir, const char *file, long long bad, const char *bad_text, const char *good_text)
 {
 	long long v;
-	enum got g = aud_long(a, &v, "%s", path);
+	enum got g = aud_long(a, &v, "%s/%s", dir, file);
 
 	if (g == GOT_ABSENT) {
-		aud_anchor(a, "/proc/sys/kernel");
+		aud_anchor(a, dir);
 		emit(a, ST_NA, "host", "this kernel has no such feature");
 	} else {
 		emit(a, g == GOT_NOTHING ? ST_UNKNOWN : v == bad ? ST_BAD : ST_PASS, "host", "%s", v == bad ? bad_text : good_text);
@@ -362,12 +452,12 @@ static void one_value(struct audit *a, const char *path, long long bad, const ch
 
 static void ksm(struct audit *a)
 {
-	one_value(a, "/sys/kernel/mm/ksm/run", 1, "KSM merges equal pages of different guests: a side channel", "KSM does not run");
+	one_value(a, "/sys/kernel/mm", "ksm/run", 1, "KSM merges equal pages of different guests: a side channel", "KSM does not run");
 }
 
 static void balancing(struct audit *a)
 {
-	one_value(a, "/proc/sys/kernel/numa_balancing", 1, "automatic NUMA balancing moves pages of pinned guests about",
+	one_value(a, "/proc/sys/kernel", "numa_balancing", 1, "automatic NUMA balancing moves pages of pinned guests about",
 		  "automatic NUMA balancing is off");
 }
 
@@ -410,44 +500,90 @@ static void irq_near(struct audit *a)
 		emit(a, n ? ST_PASS : ST_NA, "host", n ? "VFIO interrupts go to the devices' nodes" : "no VFIO interrupt in use");
 }
 
-/* The least a GPU virtualisation host should have. */
-#define MIN_MEMORY_GIB 64u
-#define MIN_CPUS       16u
+/* Whole disks in 512-byte sectors; what is made of them (dm, md, loop, zram) is not counted again. */
+static bool disk_gib(struct audit *a, uint64_t *gib)
+{
+	static const char *const made[] = {"loop", "ram", "zram", "dm-", "md", "sr", "nbd", "zd"};
+	const struct ev_item *list;
+	uint64_t sectors = 0;
+
+	*gib = 0;
+	if (aud_list(a, &list, "/sys/block") != GOT_VALUE) {
+		aud_note(a, list, "not there");
+		return false;
+	}
+	for (const char *n = ev_name(list, NULL); n; n = ev_name(list, n)) {
+		long long size;
+		bool skip = false;
+
+		for (size_t i = 0; i < sizeof(made) / sizeof(*made); i++)
+			skip |= !strncmp(n, made[i], strlen(made[i]));
+		if (!skip && aud_long(a, &size, "/sys/block/%s/size", n) == GOT_VALUE && size > 0)
+			sectors += (uint64_t)size;
+	}
+	*gib = sectors >> 21;
+	return true;
+}
+
+/* The least a GPU virtualisation host should have, unless the site's list says otherwise. */
+static const struct {
+	const char *key, *what;
+	long long least;
+} minima_table[] = {{"processors", "processor(s)", 16}, {"memory_gib", "GiB of memory", 64}, {"gpus", "GPU(s)", 2}, {"disk_gb", "GB of disks", 1000}};
 
 static void minima(struct audit *a)
 {
 	const struct host *h = a->host;
-	uint64_t total;
+	const json_t *list;
+	uint64_t memory, disk;
+	char less[200] = "", have[200] = "";
+	bool bad, known;
 
 	aud_note(a, h->cpuinfo, h->cpus ? NULL : h->cpuinfo->err ? strerror(h->cpuinfo->err) : "no processors listed");
-	if (!mem_total(a, &total) || !h->cpus)
+	aud_anchor(a, "/sys/bus/pci/devices");
+	list = site_section(a, "minima", &bad);
+	known = mem_total(a, &memory) & disk_gib(a, &disk) && h->cpus;
+	/* Firmware keeps up to 2 GiB; a terabyte on the label is 931 GiB. */
+	long long value[] = {h->cpus, (long long)(memory >> 20) + 2, (long long)h->ngpu, (long long)(disk * 1074 / 1000)};
+
+	for (size_t i = 0; i < sizeof(minima_table) / sizeof(*minima_table); i++) {
+		long long least = list ? site_number(list, minima_table[i].key, minima_table[i].least) : minima_table[i].least;
+		long long shown = value[i] - (i == 1 ? 2 : 0);
+		char *to = value[i] < least ? less : have;
+
+		snprintf(to + strlen(to), sizeof(less) - strlen(to), "%s%lld %s", *to ? ", " : "", shown, minima_table[i].what);
+		if (value[i] < least)
+			snprintf(to + strlen(to), sizeof(less) - strlen(to), " of %lld", least);
+	}
+	if (!known)
 		emit(a, ST_UNKNOWN, "host", "size not visible");
-	else if (total >> 20 < MIN_MEMORY_GIB - 2 || h->cpus < MIN_CPUS) /* firmware keeps up to 2 GiB */
-		emit(a, ST_BAD, "host", "%u processors and %" PRIu64 " GiB are less than %u and %u", h->cpus, total >> 20, MIN_CPUS, MIN_MEMORY_GIB);
+	else if (*less)
+		emit(a, ST_BAD, "host", "less than a host needs: %s", less);
 	else
-		emit(a, ST_PASS, "host", "%u processors, %" PRIu64 " GiB", h->cpus, total >> 20);
+		emit(a, ST_PASS, "host", "%s", have);
 }
 
 static const struct check checks[] = {
 	{"NUMA-001", "F01", "Each GPU's NUMA node is known", "MMMML", 2, 2, node_known, "Without it nothing can be placed beside the GPU.",
-	 "numa_node", "Firmware update or setting (SRAT, sub-NUMA clustering).", ""},
+	 "numa_node", "Firmware update or setting (SRAT, sub-NUMA clustering).", "", "pwnu"},
 	{"NUMA-002", "F02", "vCPUs run beside their GPU", "M-M--", 3, 3, cpus_near, "Each access across the socket link costs time and bandwidth.",
-	 "libvirt XML, local_cpulist", "<vcpupin> to the GPU's node.", ""},
-	{"NUMA-003", "F03", "vCPUs are pinned", "M-L--", 2, 3, cpus_pinned, "Unpinned vCPUs wander between sockets.", "libvirt XML", "<cputune><vcpupin>.", ""},
+	 "libvirt XML, local_cpulist", "<vcpupin> to the GPU's node.", "", "pwnu"},
+	{"NUMA-003", "F03", "vCPUs are pinned", "M-L--", 2, 3, cpus_pinned, "Unpinned vCPUs wander between sockets.", "libvirt XML", "<cputune><vcpupin>.", "", "pwnu"},
 	{"NUMA-004", "F04", "Pins are sound", "H-H--", 4, 3, bad_pin, "SMT siblings of two tenants on one core observe each other; processor 0 serves the host.",
-	 "libvirt XML, CPU topology", "Whole cores per VM, without processor 0; core scheduling.", ""},
-	{"NUMA-005", "F05", "Memory is on the GPU's node", "M-M--", 3, 3, memory_near, "DMA across the socket link is slower.", "libvirt XML", "<numatune><memory mode='strict' nodeset=…>.", ""},
+	 "libvirt XML, CPU topology", "Whole cores per VM, without processor 0; core scheduling.", "", "pfwnu"},
+	{"NUMA-005", "F05", "Memory is on the GPU's node", "M-M--", 3, 3, memory_near, "DMA across the socket link is slower.", "libvirt XML, /proc/*/numa_maps", "<numatune><memory mode='strict' nodeset=…>.", "", "pwnu"},
 	{"NUMA-006", "F06", "Huge pages suffice", "M-M--", 2, 3, hugepages, "VFIO pins all memory; small pages make starts slow and IOMMU tables large.",
-	 "libvirt XML, node hugepages", "Reserve at boot: hugepagesz=1G hugepages=N.", ""},
-	{"NUMA-007", "F07", "Governor is performance", "LLLLL", 1, 4, governor, "Slow clocks delay doorbells and copies.", "cpufreq", "tuned or cpupower.", ""},
-	{"NUMA-008", "F08", "QEMU may lock the guest's memory", "H-H--", 3, 2, memlock, "Otherwise VFIO_MAP_DMA fails.", "/proc/*/limits", "<memtune><hard_limit> or LimitMEMLOCK.", ""},
-	{"NUMA-009", "F09", "VFIO has enough DMA entries", "L-L--", 2, 1, dma_entries, "Guests with many small mappings run out.", "vfio_iommu_type1 parameter", "dma_entry_limit=65535 or more.", ""},
+	 "libvirt XML, node hugepages", "Reserve at boot: hugepagesz=1G hugepages=N.", "", "pwnu"},
+	{"NUMA-007", "F07", "Governor is performance", "LLLLL", 1, 4, governor, "Slow clocks delay doorbells and copies.", "cpufreq", "tuned or cpupower.", "", "pwnu"},
+	{"NUMA-008", "F08", "QEMU may lock the guest's memory", "H-H--", 3, 2, memlock, "Otherwise VFIO_MAP_DMA fails.", "/proc/*/limits", "<memtune><hard_limit> or LimitMEMLOCK.", "", "pfnu"},
+	{"NUMA-009", "F09", "VFIO has enough DMA entries", "L-L--", 2, 1, dma_entries, "Guests with many small mappings run out.", "vfio_iommu_type1 parameter", "dma_entry_limit=65535 or more.", "", "pwnu"},
 	{"NUMA-010", "F10", "Pinned memory is not overcommitted", "H-H--", 4, 2, overcommit, "It cannot be swapped: the host runs out.", "libvirt XML, /proc/meminfo",
-	 "Fewer or smaller VMs; no balloon.", ""},
-	{"NUMA-011", "F11", "KSM is off", "MMMML", 3, 2, ksm, "Merged pages tell one tenant what another holds.", "/sys/kernel/mm/ksm/run", "echo 2 > run; disable ksmtuned.", ""},
-	{"NUMA-012", "F12", "NUMA balancing is off", "LLLLL", 1, 3, balancing, "It works against pinning.", "/proc/sys/kernel/numa_balancing", "sysctl kernel.numa_balancing=0.", ""},
-	{"NUMA-013", "F13", "Device interrupts go to the device's node", "L-L--", 1, 3, irq_near, "Remote interrupts cost latency.", "/proc/interrupts, /proc/irq", "irqbalance policy or smp_affinity_list.", ""},
-	{"NUMA-014", "F14", "The host is large enough", "MMMMI", 2, 2, minima, "Fewer than 16 processors or 64 GiB leave nothing for guests.", "/proc/cpuinfo, /proc/meminfo", "Another host.", ""},
+	 "Fewer or smaller VMs; no balloon.", "", "pfwnu"},
+	{"NUMA-011", "F11", "KSM is off", "MMMML", 3, 2, ksm, "Merged pages tell one tenant what another holds.", "/sys/kernel/mm/ksm/run", "echo 2 > run; disable ksmtuned.", "", "pwnu"},
+	{"NUMA-012", "F12", "NUMA balancing is off", "LLLLL", 1, 3, balancing, "It works against pinning.", "/proc/sys/kernel/numa_balancing", "sysctl kernel.numa_balancing=0.", "", "pwnu"},
+	{"NUMA-013", "F13", "Device interrupts go to the device's node", "L-L--", 1, 3, irq_near, "Remote interrupts cost latency.", "/proc/interrupts, /proc/irq", "irqbalance policy or smp_affinity_list.", "", "pwnu"},
+	{"NUMA-014", "F14", "The host is large enough", "MMMMI", 2, 2, minima, "Fewer than 16 processors, 64 GiB, two GPUs or a terabyte of disks leave little for guests; the site list may set other minima.",
+	 "/proc/cpuinfo, /proc/meminfo, PCI, /sys/block", "Another host, or other minima in the site list.", "", "pwiu"},
 };
 
 const struct check_group numa_group = {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Group PCI: resources, links, resets, firmware. */
-#include "host.h"
+#include "checks_machine.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -452,119 +452,6 @@ static void sriov(struct audit *a)
 	each_gpu(a, sriov_one);
 }
 
-/* efivarfs: 4 bytes of attributes, then the value. */
-static void secure_boot(struct audit *a)
-{
-	const struct ev_item *var = ev_get(a->ev, EV_READ,
-		"/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c");
-	const char *lock;
-	enum got g = aud_line(a, &lock, "/sys/kernel/security/lockdown");
-
-	if (!aud_anchor(a, "/sys/firmware")) {
-		emit(a, ST_UNKNOWN, "host", "firmware not visible");
-		return;
-	}
-	if (ev_get(a->ev, EV_LIST, "/sys/firmware/efi")->err == ENOENT) {
-		aud_note(a, ev_get(a->ev, EV_LIST, "/sys/firmware/efi"), NULL);
-		emit(a, ST_BAD, "host", "started by a legacy BIOS: no secure boot");
-		return;
-	}
-	aud_note(a, var, var->err && var->err != ENOENT ? strerror(var->err) : !var->err && var->len != 5 ? "not five bytes" : NULL);
-	if (!var->err && var->len == 5 && var->data[4] == 1)
-		emit(a, ST_PASS, "host", "secure boot is on%s%s", g == GOT_VALUE ? ", lockdown " : "", g == GOT_VALUE ? lock : "");
-	else if (var->err == ENOENT || (!var->err && var->len == 5 && var->data[4] == 0))
-		emit(a, ST_BAD, "host", "secure boot is off: the kernel and its modules are not verified");
-	else {
-		aud_note(a, var, "not a secure boot variable");
-		emit(a, ST_UNKNOWN, "host", "secure boot state not visible");
-	}
-}
-
-/* mm/dd/yyyy as SMBIOS writes it. */
-static int bios_year(const char *s)
-{
-	unsigned m, d, y;
-	int used = 0;
-
-	return sscanf(s, "%2u/%2u/%4u%n", &m, &d, &y, &used) == 3 && !s[used] && m <= 12 && y > 1980 ? (int)y : 0;
-}
-
-static void firmware(struct audit *a)
-{
-	const char *date, *version;
-	enum got g = aud_line(a, &date, "/sys/class/dmi/id/bios_date");
-
-	aud_line(a, &version, "/sys/class/dmi/id/bios_version");
-	if (g == GOT_ABSENT) {
-		aud_anchor(a, "/sys/class");
-		emit(a, ST_NA, "host", "no SMBIOS data");
-	} else if (!bios_year(date)) {
-		aud_note(a, ev_get(a->ev, EV_READ, "/sys/class/dmi/id/bios_date"), "not a date");
-		emit(a, ST_UNKNOWN, "host", "firmware date not visible");
-	} else if (bios_year(date) < 2023) {
-		/* H100 class platforms got their MMIO and interrupt-remapping fixes from 2023 on. */
-		emit(a, ST_BAD, "host", "firmware %s is of %s: look for a newer one", version, date);
-	} else {
-		emit(a, ST_PASS, "host", "firmware %s of %s; compare with the maker's list", version, date);
-	}
-}
-
-/* SMBIOS structure type 3 (chassis): security status at offset 0x0c; 4 = external interface locked
- * out, 3 = none, 5 = enabled. */
-static void chassis(struct audit *a)
-{
-	const struct ev_item *it = ev_get(a->ev, EV_READ, "/sys/firmware/dmi/tables/DMI");
-	const uint8_t *p = (const uint8_t *)it->data;
-
-	if (it->err == ENOENT) {
-		aud_anchor(a, "/sys/firmware");
-		emit(a, ST_NA, "host", "no SMBIOS tables");
-		return;
-	}
-	aud_note(a, it, it->err ? strerror(it->err) : NULL);
-	for (size_t at = 0; !it->err && at + 4 <= it->len;) {
-		size_t n = p[at + 1], end = at + n;
-
-		if (n < 4 || end > it->len)
-			break;
-		if (p[at] == 3 && n > 0x0c) {
-			emit(a, ST_INFO, "host", "chassis security status %u (3 none, 4 locked, 5 open)", p[at + 0x0c]);
-			return;
-		}
-		while (end + 1 < it->len && (p[end] || p[end + 1]))
-			end++;
-		at = end + 2;
-	}
-	if (!it->err)
-		aud_note(a, it, "no chassis structure");
-	emit(a, ST_UNKNOWN, "host", "chassis state not visible");
-}
-
-static void cpu_vulns(struct audit *a)
-{
-	const struct ev_item *list;
-	enum got g = aud_list(a, &list, "/sys/devices/system/cpu/vulnerabilities");
-	char bad[256] = "";
-	const char *v;
-
-	if (g != GOT_VALUE || !list->len) {
-		aud_note(a, list, "nothing there");
-		emit(a, ST_UNKNOWN, "host", "processor vulnerabilities not visible");
-		return;
-	}
-	for (const char *n = ev_name(list, NULL); n; n = ev_name(list, n))
-		if (aud_line(a, &v, "/sys/devices/system/cpu/vulnerabilities/%s", n) == GOT_VALUE) {
-			if (!strncmp(v, "Vulnerable", 10))
-				snprintf(bad + strlen(bad), sizeof(bad) - strlen(bad), " %s", n);
-			else if (strncmp(v, "Not affected", 12) && strncmp(v, "Mitigation", 10) && strncmp(v, "KVM: ", 5) && strncmp(v, "Processor ", 10))
-				aud_note(a, ev_getf(a->ev, EV_READ, "/sys/devices/system/cpu/vulnerabilities/%s", n), "not a known state");
-		}
-	if (*bad)
-		emit(a, ST_BAD, "host", "vulnerable:%s", bad);
-	else
-		emit(a, ST_PASS, "host", "every known vulnerability is mitigated or absent");
-}
-
 static void power_one(struct audit *a, const struct pci_dev *d)
 {
 	const char *control;
@@ -589,68 +476,52 @@ static void power(struct audit *a)
 	each_gpu(a, power_one);
 }
 
-static void identity_one(struct audit *a, const struct pci_dev *d)
-{
-	const struct nvml_gpu *g = nvml_find(&a->host->nvml, d->bdf);
-	const char *sv, *sd;
-
-	aud_line(a, &sv, "/sys/bus/pci/devices/%s/subsystem_vendor", d->bdf);
-	aud_line(a, &sd, "/sys/bus/pci/devices/%s/subsystem_device", d->bdf);
-	emit(a, ST_INFO, d->bdf, "%04x:%04x subsystem %s:%s%s%s; compare with the inventory", d->vendor, d->device, sv, sd,
-	     g ? " VBIOS " : "", g ? g->vbios : "");
-}
-
-static void identity(struct audit *a)
-{
-	each_gpu(a, identity_one);
-}
-
 static const struct check checks[] = {
 	{"PCI-001", "C01", "All GPU BARs have addresses", "CCCCC", 5, 2, bar_assigned,
 	 "A BAR without address makes the GPU unusable, on the host or in the guest.", "/sys/bus/pci/devices/*/resource",
-	 "Above 4G Decoding on, larger high MMIO window; pci=realloc as a last resort.", ""},
+	 "Above 4G Decoding on, larger high MMIO window; pci=realloc as a last resort.", "", "pfnu"},
 	{"PCI-002", "C02", "BAR1 covers the GPU's memory", "HHHHH", 4, 2, bar1_size,
 	 "Hopper and later data-centre GPUs map all memory; peer access, GPUDirect and vGPU need it (H200: 256 GiB).",
-	 "resource, NVML memory size or the PCI id's", "High MMIO window of at least 256 GiB per GPU and slack.", ""},
+	 "resource, NVML memory size or the PCI id's", "High MMIO window of at least 256 GiB per GPU and slack.", "", "pfnu"},
 	{"PCI-003", "C03", "Large BARs lie above 4 GiB", "CCCCC", 4, 1, above4g, "Below 4 GiB there is no room for more than one.",
-	 "resource", "Enable Above 4G Decoding (MMIOH base and granularity).", ""},
+	 "resource", "Enable Above 4G Decoding (MMIOH base and granularity).", "", "pfnu"},
 	{"PCI-004", "C04", "Large BARs are 64 bits wide", "HHHHH", 3, 1, bar_64, "A 32-bit BAR cannot move above 4 GiB.",
-	 "resource flags", "None: hardware.", ""},
+	 "resource flags", "None: hardware.", "", "pfnu"},
 	{"PCI-005", "C05", "No resource failures in the log", "CCCCC", 5, 2, bar_log,
-	 "Kernel and NVIDIA driver say when a BAR found no place.", "kernel log", "As PCI-001.", ""},
+	 "Kernel and NVIDIA driver say when a BAR found no place.", "kernel log", "As PCI-001.", "", "pfu"},
 	{"PCI-006", "C06", "Resizable BAR is as the guest needs it", "I---I", 2, 2, rebar,
 	 "\"Disable Resizable BAR\" is advice for consumer cards with Windows guests and QEMU before 8.1. Data-centre GPUs need their large BAR.",
-	 "configuration space, extended capability 0x15", "QEMU 8.1 or newer.", ""},
+	 "configuration space, extended capability 0x15", "QEMU 8.1 or newer.", "", "pinu"},
 	{"PCI-007", "C07", "Guests can map the GPU's BARs", "H----", 4, 3, vm_window,
 	 "OVMF must find a 64-bit window of twice the sum of the BARs, and the guest enough address bits.",
-	 "libvirt domain XML", "q35, OVMF, host-passthrough CPU or <maxphysaddr mode='passthrough'/>, X-PciMmio64Mb.", ""},
+	 "libvirt domain XML", "q35, OVMF, host-passthrough CPU or <maxphysaddr mode='passthrough'/>, X-PciMmio64Mb.", "", "pfnu"},
 	{"PCI-008", "C08", "VM start does not crawl over huge BARs", "M----", 2, 4, slow_start,
-	 "Before Linux 6.12 and QEMU 9.2 a BAR is mapped in 4 KiB pieces.", "kernel release, resource", "Newer kernel and QEMU.", ""},
+	 "Before Linux 6.12 and QEMU 9.2 a BAR is mapped in 4 KiB pieces.", "kernel release, resource", "Newer kernel and QEMU.", "", "pwnu"},
 	{"PCI-009", "C09", "PCIe links run at full width and speed", "MMMMM", 3, 3, links,
 	 "A card not seated well, or a wrong slot, halves the bandwidth.", "current_link_*, max_link_*",
-	 "Reseat; check slot, riser and firmware settings. Do not write link registers with setpci.", ""},
+	 "Reseat; check slot, riser and firmware settings. Do not write link registers with setpci.", "", "pwnu"},
 	{"PCI-010", "C10", "No PCIe errors counted", "MMMMM", 4, 2, aer, "Errors come before failures.", "aer_dev_* on the whole path",
-	 "Reseat; check riser and slot; replace.", ""},
+	 "Reseat; check riser and slot; replace.", "", "pfwnu"},
 	{"PCI-011", "C11", "The GPU can be reset between guests", "H-H--", 4, 2, reset,
 	 "Without a reset the next guest finds the last one's state.", "reset_method, device capabilities",
-	 "None: hardware; do not pass such a device from guest to guest.", ""},
+	 "None: hardware; do not pass such a device from guest to guest.", "", "pfnu"},
 	{"PCI-012", "C12", "The host's console is on another display", "M----", 3, 2, boot_fb,
 	 "The boot framebuffer holds the BAR. video=efifb:off no longer suffices on recent kernels.", "boot_vga",
-	 "BMC or processor graphics as primary display; initcall_blacklist=sysfb_init.", ""},
+	 "BMC or processor graphics as primary display; initcall_blacklist=sysfb_init.", "", "pwnu"},
 	{"PCI-013", "C13", "Virtual functions are possible", "--H--", 4, 2, sriov, "vGPU on Ampere and later hands out virtual functions.",
-	 "sriov_totalvfs, kernel log", "SR-IOV and ARI in the firmware.", ""},
-	{"PCI-014", "C14", "Secure boot is on", "MMMMM", 4, 2, secure_boot, "It keeps altered kernels and modules out.",
-	 "efivars SecureBoot, lockdown", "Enable it; sign the NVIDIA and other modules (MOK).", ""},
-	{"PCI-015", "C15", "Firmware is current", "LLLLL", 3, 3, firmware, "IOMMU, MMIO and reset defects are cured by firmware.",
-	 "/sys/class/dmi/id", "Update from the maker's list.", ""},
-	{"PCI-016", "C16", "Chassis state", "IIIII", 2, 1, chassis, "An open chassis is a finding for the site, not for this program.",
-	 "SMBIOS type 3", "Compare with the site's records.", ""},
-	{"PCI-017", "C17", "Processor vulnerabilities are mitigated", "HHHHM", 4, 3, cpu_vulns, "Guests on one core read each other otherwise.",
-	 "/sys/devices/system/cpu/vulnerabilities", "Microcode, mitigations=auto, SMT policy.", ""},
+	 "sriov_totalvfs, kernel log", "SR-IOV and ARI in the firmware.", "", "pfnu"},
+	{"PCI-014", "C14", "Secure boot is on", "MMMMM", 4, 2, machine_secure_boot, "It keeps altered kernels and modules out.",
+	 "efivars SecureBoot, lockdown", "Enable it; sign the NVIDIA and other modules (MOK).", "", "pwu"},
+	{"PCI-015", "C15", "Firmware is current", "LLLLL", 3, 3, machine_firmware, "IOMMU, MMIO and reset defects are cured by firmware.",
+	 "/sys/class/dmi/id against the site list", "Update; write the wanted version into the site list.", "", "pwinu"},
+	{"PCI-016", "C16", "The case was not opened", "IIIII", 3, 1, machine_chassis, "Who opens the case can swap cards and firmware.",
+	 "hwmon intrusion alarms, SMBIOS type 3", "Compare with the site's records; clear the alarm.", "", "winu"},
+	{"PCI-017", "C17", "Processor vulnerabilities are mitigated", "HHHHM", 4, 3, machine_cpu_vulns, "Guests on one core read each other otherwise.",
+	 "/sys/devices/system/cpu/vulnerabilities", "Microcode, mitigations=auto, SMT policy.", "", "pfwu"},
 	{"PCI-018", "C18", "GPUs do not sleep", "LLLLL", 2, 2, power, "Servers gain nothing from D3cold and lose devices that do not wake.",
-	 "power/control, d3cold_allowed", "echo on > power/control; vfio-pci.disable_idle_d3=1.", ""},
-	{"PCI-019", "C19", "Identity of each GPU", "IIIII", 3, 1, identity, "A swapped or counterfeit card shows in its ids.",
-	 "subsystem ids, NVML VBIOS", "Compare with the signed inventory.", ""},
+	 "power/control, d3cold_allowed", "echo on > power/control; vfio-pci.disable_idle_d3=1.", "", "pwnu"},
+	{"PCI-019", "C19", "Each GPU is the one of the inventory", "MMMMM", 4, 1, machine_identity, "A swapped or counterfeit card shows in its ids.",
+	 "PCI ids, device serial number, NVML, against the site list", "Investigate; correct the list if the change was meant.", "", "pfwinu"},
 };
 
 const struct check_group pci_group = {

@@ -3,6 +3,7 @@
 #include "host.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Models with vGPU types. The release is named where it was verified (vgpu-device-manager and the
@@ -104,37 +105,94 @@ static void vfs_persist(struct audit *a)
 		emit(a, ST_BAD, "host", "no virtual function is enabled");
 }
 
-static void licence(struct audit *a)
+/* In a guest: is a licence server or a token configured? */
+static void guest_licence(struct audit *a)
 {
 	const struct ev_item *it;
-	enum got g;
+	enum got g = aud_text(a, &it, "/etc/nvidia/gridd.conf");
 
-	if (!a->host->in_guest) {
-		aud_note(a, a->host->cpuinfo, a->host->cpu == CPU_UNKNOWN ? "processor unknown" : NULL);
-		emit(a, ST_NA, "host", "the licence is the guest's; DCGM field 526 shows it there");
-		return;
-	}
-	g = aud_text(a, &it, "/etc/nvidia/gridd.conf");
 	if (g == GOT_VALUE && (strstr(it->data, "\nServerAddress=") || strstr(it->data, "\nClientConfigTokenPath=")))
 		emit(a, ST_PASS, "host", "a licence server or token is configured");
-	else if (g == GOT_NOTHING)
+	else if (g == GOT_NOTHING || aud_list(a, &it, "/etc/nvidia/ClientConfigToken") == GOT_NOTHING || !aud_anchor(a, "/etc"))
 		emit(a, ST_UNKNOWN, "host", "not visible");
 	else
-		emit(a, aud_list(a, &it, "/etc/nvidia/ClientConfigToken") == GOT_VALUE && it->len ? ST_PASS : ST_BAD, "host", "licence token %s",
-		     it->len ? "present" : "absent: the vGPU slows down after minutes");
+		emit(a, !it->err && it->len ? ST_PASS : ST_BAD, "host", "licence token %s", !it->err && it->len ? "present" : "absent: the vGPU slows down after minutes");
+}
+
+/* Runs judge for every vGPU in use; without any, or without NVML, the result is emitted. */
+static void each_vgpu(struct audit *a, void (*judge)(struct audit *, const struct nvml_vgpu *, const char *))
+{
+	const struct nvml *n = &a->host->nvml;
+	char who[64];
+
+	if (need_nvml(a) <= 0)
+		return;
+	if (!n->nvgpu) {
+		emit(a, ST_NA, "host", "no vGPU is in use");
+		return;
+	}
+	aud_common(a);
+	for (size_t i = 0; i < n->nvgpu; i++) {
+		snprintf(who, sizeof(who), "%s vGPU %u", n->gpu[n->vgpu[i].gpu].bdf, n->vgpu[i].id);
+		judge(a, &n->vgpu[i], who);
+	}
+}
+
+static void licence_one(struct audit *a, const struct nvml_vgpu *v, const char *who)
+{
+	if (v->licensed < 0)
+		aud_note(a, a->host->nvml.src, "does not say whether the vGPU is licensed");
+	emit(a, v->licensed > 0 ? ST_PASS : v->licensed < 0 ? ST_UNKNOWN : ST_BAD, who, v->licensed ? "licensed" : "not licensed: it slows down");
+}
+
+static void licence(struct audit *a)
+{
+	aud_note(a, a->host->cpuinfo, a->host->cpu == CPU_UNKNOWN ? "processor unknown" : NULL);
+	if (a->host->in_guest)
+		guest_licence(a);
+	else
+		each_vgpu(a, licence_one);
+}
+
+/* Branches that have a vGPU release, in order. Guests may be of the host's, of the one before, or of an
+ * older long-term one: NVIDIA vGPU 19 release notes. */
+static const struct {
+	unsigned major;
+	bool long_term;
+} branches[] = {{535, true}, {550, false}, {570, false}, {580, true}};
+#define BRANCHES (sizeof(branches) / sizeof(*branches))
+
+static size_t branch_of(const char *version)
+{
+	size_t i = 0;
+
+	while (i < BRANCHES && branches[i].major != strtoul(version, NULL, 10))
+		i++;
+	return i;
+}
+
+static void pairing_one(struct audit *a, const struct nvml_vgpu *v, const char *who)
+{
+	const char *host = a->host->nvml.driver;
+	size_t hb = branch_of(host), gb = branch_of(v->driver);
+
+	if (!*v->driver) {
+		emit(a, ST_NA, who, "no driver runs in the guest");
+	} else if (!strncmp(host, v->driver, 4)) {
+		emit(a, ST_PASS, who, "guest %s, host %s: one branch", v->driver, host);
+	} else if (hb == BRANCHES || gb == BRANCHES) {
+		aud_note(a, a->host->nvml.src, "names a driver branch that is not in this program's table; see the vGPU release notes");
+		emit(a, ST_UNKNOWN, who, "guest %s, host %s", v->driver, host);
+	} else if (gb < hb && (gb + 1 == hb || branches[gb].long_term)) {
+		emit(a, ST_PASS, who, "guest %s may run on host %s", v->driver, host);
+	} else {
+		emit(a, ST_BAD, who, "guest %s does not run on host %s: %s", v->driver, host, gb > hb ? "newer than the host" : "more than one branch older");
+	}
 }
 
 static void pairing(struct audit *a)
 {
-	const char *v;
-	enum got g = aud_line(a, &v, "/sys/module/nvidia/version");
-
-	if (g == GOT_ABSENT)
-		aud_anchor(a, "/sys/module");
-	if (g == GOT_VALUE)
-		emit(a, ST_INFO, "host", "host driver %s: guests need the same branch, or one older as the release notes allow", v);
-	else
-		emit(a, g == GOT_ABSENT ? ST_NA : ST_UNKNOWN, "host", "no NVIDIA driver on the host");
+	each_vgpu(a, pairing_one);
 }
 
 static void migration(struct audit *a)
@@ -222,7 +280,8 @@ static void time_sliced(struct audit *a)
 static void versions(struct audit *a)
 {
 	char qemu[64] = "unknown", libvirt[64] = "unknown";
-	enum got q = package_version(a, "qemu-system-x86", qemu, sizeof(qemu)), l = package_version(a, "libvirt-daemon", libvirt, sizeof(libvirt));
+	enum got q = package_version(a, qemu, sizeof(qemu), "qemu-system-x86", "pve-qemu-kvm", "qemu-kvm-core", "qemu-kvm", "qemu-x86", "qemu-base", "qemu-full", NULL);
+	enum got l = package_version(a, libvirt, sizeof(libvirt), "libvirt-daemon", "libvirt", NULL);
 
 	if (q == GOT_NOTHING && l == GOT_NOTHING)
 		emit(a, ST_UNKNOWN, "host", "versions not visible");
@@ -232,15 +291,16 @@ static void versions(struct audit *a)
 
 static const struct check vgpu_checks[] = {
 	{"VGPU-001", "I01", "The model has vGPU", "--H--", 3, 2, supported, "H200 has had vGPU types since release 18.0; older documents say otherwise.", "PCI ids against a dated table",
-	 "A supported model, licence and vGPU manager.", "NVIDIA vGPU release notes"},
-	{"VGPU-002", "I02", "The vGPU manager is installed and started", "--H--", 3, 2, stack, "Types cannot be created without it.", "systemd units, /sys/module", "Install the vGPU manager package; enable its units.", ""},
-	{"VGPU-003", "I03", "Framework", "--I--", 1, 2, framework, "mdev is gone on Ada and later: types are on the virtual functions.", "/sys/class/mdev_bus, VF's nvidia/ directory", "Use vendor VFIO tools.", ""},
-	{"VGPU-004", "I04", "Virtual functions survive a reboot", "--M--", 2, 4, vfs_persist, "sriov_numvfs is volatile.", "systemd units, physfn links", "A unit that runs sriov-manage -e ALL.", ""},
-	{"VGPU-005", "I05", "The guest has a licence", "--M--", 2, 2, licence, "Unlicensed vGPUs slow down.", "/etc/nvidia/gridd.conf in the guest", "Configure the token.", ""},
-	{"VGPU-006", "I06", "Host and guest drivers pair", "--I--", 2, 2, pairing, "Branches must match.", "driver version", "Compare with the release notes.", ""},
-	{"VGPU-007", "I07", "Migration posture of each VM", "I-MI-", 3, 4, migration, "A whole GPU cannot migrate; a vGPU can, under conditions.", "libvirt XML", "Redundancy in the application, vGPU, checkpoints.", ""},
-	{"VGPU-008", "I08", "Tenants do not share engines in time", "--M--", 3, 3, time_sliced, "Only MIG-backed types divide caches and engines.", "VF's nvidia/ directory", "MIG-backed types.", ""},
-	{"VGPU-009", "I09", "Hypervisor versions", "IIIII", 1, 1, versions, "Large BARs profit from QEMU 9.2.", "package database", "Upgrade.", ""},
+	 "A supported model, licence and vGPU manager.", "NVIDIA vGPU release notes", "pfnu"},
+	{"VGPU-002", "I02", "The vGPU manager is installed and started", "--H--", 3, 2, stack, "Types cannot be created without it.", "systemd units, /sys/module", "Install the vGPU manager package; enable its units.", "", "pfu"},
+	{"VGPU-003", "I03", "Framework", "--I--", 1, 2, framework, "mdev is gone on Ada and later: types are on the virtual functions.", "/sys/class/mdev_bus, VF's nvidia/ directory", "Use vendor VFIO tools.", "", "inu"},
+	{"VGPU-004", "I04", "Virtual functions survive a reboot", "--M--", 2, 4, vfs_persist, "sriov_numvfs is volatile.", "systemd units, physfn links", "A unit that runs sriov-manage -e ALL.", "", "pwnu"},
+	{"VGPU-005", "I05", "vGPUs are licensed", "--M--", 2, 2, licence, "Unlicensed vGPUs slow down.", "NVML on the host, /etc/nvidia/gridd.conf in a guest", "Configure the licence token in the guest.", "", "pwnu"},
+	{"VGPU-006", "I06", "Host and guest drivers pair", "--H--", 3, 3, pairing, "A guest's driver is of the host's branch, the one before, or an older long-term one.", "NVML: driver of the host and of each vGPU's guest",
+	 "Upgrade the older side; hold the packages.", "NVIDIA vGPU release notes", "pfnu"},
+	{"VGPU-007", "I07", "Migration posture of each VM", "I-MI-", 3, 4, migration, "A whole GPU cannot migrate; a vGPU can, under conditions.", "libvirt XML", "Redundancy in the application, vGPU, checkpoints.", "", "pwinu"},
+	{"VGPU-008", "I08", "Tenants do not share engines in time", "--M--", 3, 3, time_sliced, "Only MIG-backed types divide caches and engines.", "VF's nvidia/ directory", "MIG-backed types.", "", "pwnu"},
+	{"VGPU-009", "I09", "Hypervisor versions", "IIIII", 1, 1, versions, "Large BARs profit from QEMU 9.2.", "package database", "Upgrade.", "", "iu"},
 };
 
 const struct check_group vgpu_group = {
@@ -317,9 +377,9 @@ static void cc_multi(struct audit *a)
 
 static const struct check cc_checks[] = {
 	{"CC-001", "J01", "CPU and GPU agree on confidential computing", "MMMM-", 4, 1, cc_mode, "One without the other protects nothing. nvidia-smi -c is the compute mode, not this.", "KVM parameters, NVML",
-	 "nvidia_gpu_tools --set-cc-mode=on --reset-after-cc-mode-switch.", ""},
-	{"CC-002", "J02", "Processor's trusted execution", "IIII-", 1, 1, cc_tee, "TDX or SEV-SNP.", "/sys/module/kvm_*/parameters", "Firmware and kernel settings.", ""},
-	{"CC-003", "J03", "Several Hopper GPUs use protected PCIe", "HHHH-", 4, 1, cc_multi, "Hopper's memory is firewalled, not encrypted, and NVLink is in the clear.", "NVML, PCI ids", "PPCIE with all GPUs and switches in one VM.", ""},
+	 "nvidia_gpu_tools --set-cc-mode=on --reset-after-cc-mode-switch.", "", "pwnu"},
+	{"CC-002", "J02", "Processor's trusted execution", "IIII-", 1, 1, cc_tee, "TDX or SEV-SNP.", "/sys/module/kvm_*/parameters", "Firmware and kernel settings.", "", "iu"},
+	{"CC-003", "J03", "Several Hopper GPUs use protected PCIe", "HHHH-", 4, 1, cc_multi, "Hopper's memory is firewalled, not encrypted, and NVLink is in the clear.", "NVML, PCI ids", "PPCIE with all GPUs and switches in one VM.", "", "pfnu"},
 };
 
 const struct check_group cc_group = {

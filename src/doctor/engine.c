@@ -30,6 +30,14 @@ const struct check *check_find(const char *id)
 	return NULL;
 }
 
+bool check_declares(const struct check *c, enum status st)
+{
+	static const char letter[STATUSES] = {[ST_PASS] = 'p', [ST_FAIL] = 'f', [ST_WARN] = 'w', [ST_INFO] = 'i', [ST_NA] = 'n',
+					      [ST_UNKNOWN] = 'u', [ST_SKIPPED] = 's', [ST_ERROR] = '!'};
+
+	return strchr(c->results, letter[st]);
+}
+
 const struct check_group *check_group_of(const struct check *c)
 {
 	for (size_t g = 0; g < check_ngroups; g++)
@@ -252,6 +260,11 @@ static const struct ref *first_problem(const struct audit *a)
 		if (a->ref[i].problem)
 			return &a->ref[i];
 	return NULL;
+}
+
+bool aud_hidden(const struct audit *a)
+{
+	return first_problem(a);
 }
 
 static void emit_v(struct audit *a, enum status st, char severity, const char *subject,

@@ -127,7 +127,7 @@ static void sort_devices(struct host *h)
 	}
 }
 
-void host_collect(struct host *h, struct ev *ev, bool with_initrd)
+void host_collect(struct host *h, struct ev *ev, unsigned slow)
 {
 	memset(h, 0, sizeof(*h));
 	kernel_collect(h, ev);
@@ -146,8 +146,10 @@ void host_collect(struct host *h, struct ev *ev, bool with_initrd)
 	klog_collect(&h->log, ev);
 	domains_collect(&h->dom, ev);
 	procs_collect(&h->procs, ev);
-	initrd_collect(&h->initrd, ev, h->release, with_initrd);
+	initrd_collect(&h->initrd, ev, h->release, slow & HOST_INITRD);
 	nvml_collect(&h->nvml, ev);
+	site_collect(&h->site, ev);
+	h->verified = slow & HOST_VERIFY ? packages_verify(ev) : NULL;
 }
 
 void host_free(struct host *h)
@@ -160,6 +162,7 @@ void host_free(struct host *h)
 	procs_free(&h->procs);
 	initrd_free(&h->initrd);
 	nvml_free(&h->nvml);
+	site_free(&h->site);
 	pci_free(&h->pci);
 	free(h->gpu);
 	free(h->vf);

@@ -14,8 +14,10 @@
 #include "klog.h"
 #include "modprobe.h"
 #include "nvml.h"
+#include "packages.h"
 #include "pci.h"
 #include "proc.h"
+#include "site.h"
 
 enum cpu_vendor { CPU_UNKNOWN, CPU_INTEL, CPU_AMD, CPU_ARM, CPU_POWER, CPU_OTHER };
 enum distro { DIST_UNKNOWN, DIST_DEBIAN, DIST_RHEL, DIST_SUSE, DIST_ARCH, DIST_PROXMOX };
@@ -48,13 +50,16 @@ struct host {
 	struct initrd initrd;
 	struct procs procs;
 	struct nvml nvml;
+	struct site site;
+	const struct ev_item *verified; /* packages_verify's, NULL: not asked for */
 	/* GPUs, physical functions only, and their virtual functions */
 	struct pci_dev **gpu, **vf, **nvswitch;
 	size_t ngpu, nvf, nnvswitch;
 };
 
-/* with_initrd: also look into the initramfs (slow). */
-void host_collect(struct host *h, struct ev *ev, bool with_initrd);
+/* What takes longer than the rest together. */
+enum host_slow { HOST_INITRD = 1 /* look into the initramfs */, HOST_VERIFY = 2 /* hash the driver's files */ };
+void host_collect(struct host *h, struct ev *ev, unsigned slow);
 void host_free(struct host *h);
 /* The mode the host seems meant for, and why. */
 enum mode host_guess_mode(struct host *h, struct ev *ev, const char **reason);
@@ -82,6 +87,11 @@ bool note_modconf(struct audit *a);
 void note_mod_line(struct audit *a, const struct mod_line *l);
 /* Value of CONFIG_name: 'y', 'm', 'n' (not set), 0 unknown. Notes the config file. */
 char kernel_config(struct audit *a, const char *name);
+/* A section of the site's list, noted; NULL where there is no list, or it lacks the section. *bad is set
+ * when a list is there that cannot be used (noted as such). */
+const json_t *site_section(struct audit *a, const char *name, bool *bad);
+/* Names of the site's advisories that concern the product's version, in out; false: there are none to ask. */
+bool advisories(struct audit *a, const char *product, const char *version, char *out, size_t size);
 /* Whether systemd starts the unit at boot: 1, 0, -1 cannot be told; noted. */
 int unit_enabled(struct audit *a, const char *unit);
 /* 1: NVML answered; 0: no NVIDIA driver on the host, where NVML has nothing to say (emitted as not
@@ -89,8 +99,6 @@ int unit_enabled(struct audit *a, const char *unit);
 int need_nvml(struct audit *a);
 /* Notes NVML's answer; a broken one as unreadable. That there is none (no library) is no defect. */
 void note_nvml(struct audit *a);
-/* The version of an installed package, from dpkg or pacman: GOT_VALUE, GOT_ABSENT, GOT_NOTHING. */
-enum got package_version(struct audit *a, const char *name, char *out, size_t size);
 /* The value of KEY=value, KEY: value or key = "value" in a configuration text; false if absent. */
 bool config_value(const char *text, const char *key, char *out, size_t size);
 /* Notes what the list of domains, and which of their devices are GPUs, rests on. */

@@ -27,6 +27,33 @@ int unit_enabled(struct audit *a, const char *unit)
 	return aud_anchor(a, "/etc/systemd/system") ? 0 : -1;
 }
 
+const json_t *site_section(struct audit *a, const char *name, bool *bad)
+{
+	const struct site *s = &a->host->site;
+	const json_t *section = json_object_get(s->doc, name);
+
+	*bad = *s->problem;
+	if (*s->problem)
+		aud_note(a, s->src, s->problem);
+	else if (section)
+		aud_note(a, s->src, NULL);
+	return section;
+}
+
+bool advisories(struct audit *a, const char *product, const char *version, char *out, size_t size)
+{
+	bool bad;
+	const json_t *list = site_section(a, "advisories", &bad);
+	json_t *e;
+	size_t i;
+
+	*out = 0;
+	json_array_foreach((json_t *)list, i, e)
+		if (!strcmp(site_text(e, "product"), product) && advisory_concerns(e, version))
+			snprintf(out + strlen(out), size - strlen(out), "%s%s", *out ? ", " : "", site_text(e, "name"));
+	return list;
+}
+
 void note_nvml(struct audit *a)
 {
 	const struct nvml *n = &a->host->nvml;
@@ -56,82 +83,6 @@ int need_nvml(struct audit *a)
 						      : "NVML could not be initialised");
 	emit(a, ST_UNKNOWN, "host", "NVML does not answer");
 	return -1;
-}
-
-#define STATUS_MAX (128u << 20)
-
-static bool wanted_package(const char *name)
-{
-	static const char *const head[] = {"nvidia", "libnvidia", "qemu-system", "libvirt-daemon", "datacenter-gpu", "ovmf"};
-
-	for (size_t i = 0; i < sizeof(head) / sizeof(*head); i++)
-		if (!strncmp(name, head[i], strlen(head[i])))
-			return true;
-	return false;
-}
-
-/* dpkg's status file is large; kept are "name version" lines of the packages that matter. */
-static void dpkg_versions(struct ev *ev, struct ev_item *item, void *arg)
-{
-	int fd = ev_fd(ev, "/var/lib/dpkg/status");
-	FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
-	char line[1024], name[128] = "", *text = NULL;
-	size_t len = 0, total = 0;
-	bool installed = false;
-	FILE *out = open_memstream(&text, &len);
-
-	(void)arg;
-	item->err = fd < 0 ? -fd : 0;
-	while (f && out && fgets(line, sizeof(line), f) && (total += strlen(line)) < STATUS_MAX) {
-		char version[128];
-
-		if (sscanf(line, "Package: %127s", name) == 1)
-			installed = false;
-		else if (!strncmp(line, "Status: install ok installed", 28))
-			installed = true;
-		else if (installed && wanted_package(name) && sscanf(line, "Version: %127s", version) == 1)
-			fprintf(out, "%s %s\n", name, version);
-	}
-	if (f)
-		fclose(f);
-	if (out)
-		fclose(out);
-	if (!item->err)
-		ev_set_data(item, text, len);
-	free(text);
-}
-
-static bool pacman_version(const struct ev_item *list, const char *name, char *out, size_t size)
-{
-	size_t n = strlen(name);
-
-	for (const char *p = ev_name(list, NULL); p; p = ev_name(list, p))
-		if (!strncmp(p, name, n) && p[n] == '-' && isdigit((uint8_t)p[n + 1])) {
-			snprintf(out, size, "%s", p + n + 1);
-			return true;
-		}
-	return false;
-}
-
-enum got package_version(struct audit *a, const char *name, char *out, size_t size)
-{
-	const struct ev_item *dpkg = ev_derive(a->ev, "packages:/var/lib/dpkg/status", dpkg_versions, NULL);
-	const struct ev_item *pacman = ev_get(a->ev, EV_LIST, "/var/lib/pacman/local");
-	size_t n = strlen(name);
-
-	if (!pacman->err) {
-		aud_note(a, pacman, NULL);
-		return pacman_version(pacman, name, out, size) ? GOT_VALUE : GOT_ABSENT;
-	}
-	aud_note(a, dpkg, dpkg->err == ENOENT ? "no package database this program can read" : ev_text_problem(dpkg));
-	if (!dpkg->text)
-		return GOT_NOTHING;
-	for (const char *p = dpkg->data; *p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : p + strlen(p))
-		if (!strncmp(p, name, n) && p[n] == ' ') {
-			snprintf(out, size, "%.*s", (int)strcspn(p + n + 1, "\n"), p + n + 1);
-			return GOT_VALUE;
-		}
-	return GOT_ABSENT;
 }
 
 bool config_value(const char *text, const char *key, char *out, size_t size)

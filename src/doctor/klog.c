@@ -2,6 +2,7 @@
 #include "klog.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,6 +82,25 @@ static void scan_line(struct klog *k, const struct ev_item *src, unsigned line, 
 		}
 }
 
+/* A line of journalctl -o json: MESSAGE is a text, or a list of bytes where it is not valid text. False:
+ * no such line. */
+static bool journal_line(const char *line, size_t n, char *out, size_t size)
+{
+	json_t *o = json_loadb(line, n, 0, NULL), *m = json_object_get(o, "MESSAGE"), *byte;
+	bool is = json_is_string(m) || json_is_array(m);
+	size_t i, len = 0;
+
+	if (json_is_string(m))
+		copy(out, size, json_string_value(m), strcspn(json_string_value(m), "\n"));
+	json_array_foreach(m, i, byte)
+		if (len < size - 1 && json_integer_value(byte) > 0)
+			out[len++] = (char)json_integer_value(byte);
+	if (json_is_array(m))
+		out[len] = 0;
+	json_decref(o);
+	return is;
+}
+
 unsigned klog_scan(struct klog *k, const struct ev_item *src, const char *text)
 {
 	char buf[1024]; /* a kernel record is at most this */
@@ -89,8 +109,13 @@ unsigned klog_scan(struct klog *k, const struct ev_item *src, const char *text)
 	while (*text) {
 		size_t n = strcspn(text, "\n");
 
-		copy(buf, sizeof(buf), text, n);
-		scan_line(k, src, ++line, message(buf));
+		++line;
+		if (*text == '{' && journal_line(text, n, buf, sizeof(buf))) {
+			scan_line(k, src, line, buf);
+		} else {
+			copy(buf, sizeof(buf), text, n);
+			scan_line(k, src, line, message(buf));
+		}
 		text += n + (text[n] == '\n');
 	}
 	return line;
@@ -98,7 +123,7 @@ unsigned klog_scan(struct klog *k, const struct ev_item *src, const char *text)
 
 void klog_collect(struct klog *k, struct ev *ev)
 {
-	static const char *const path[] = {"/dev/kmsg", "/var/log/dmesg", "/var/log/kern.log"};
+	static const char *const path[] = {KLOG_GIVEN, "/dev/kmsg", "/var/log/dmesg", "/var/log/kern.log", "/var/log/messages"};
 
 	for (size_t i = 0; i < sizeof(path) / sizeof(*path); i++) {
 		const struct ev_item *it = ev_get(ev, EV_READ, path[i]);

@@ -42,8 +42,12 @@ struct klog {
 	size_t nsource;
 };
 
+/* Recorded on the host, or given by --log: asked before the kernel's own. */
+#define KLOG_GIVEN "/var/lib/vgpu-doctor/kernel.log"
+
 void klog_collect(struct klog *k, struct ev *ev);
-/* Scans text (any bytes up to a NUL); returns the number of lines. */
+/* Scans text (any bytes up to a NUL), dmesg's, syslog's, or the journal's as text or JSON; returns the
+ * number of lines. */
 unsigned klog_scan(struct klog *k, const struct ev_item *src, const char *text);
 void klog_free(struct klog *k);
 const struct klog_hit *klog_find(const struct klog *k, const char *name, const struct klog_hit *after);

@@ -36,7 +36,8 @@ struct options {
 	struct waivers waivers;
 	int status_fd; /* -1: no status files */
 	const struct format *format;
-	bool verbose, no_initramfs, no_colour, assert_only;
+	const char *site, *site_key, *log;
+	bool verbose, no_initramfs, no_colour, assert_only, verify;
 	int argc;
 	char **argv;
 };
@@ -116,15 +117,20 @@ static int assertion(const struct audit *a, FILE *f)
 	return a->count[ST_FAIL] || a->count[ST_UNKNOWN] || a->count[ST_ERROR];
 }
 
+static unsigned slow(const struct options *o)
+{
+	return (o->no_initramfs ? 0 : HOST_INITRD) | (o->verify ? HOST_VERIFY : 0);
+}
+
 static int report(const struct options *o, struct ev *ev, const char *source, FILE *f, const char *sandbox)
 {
 	struct host host;
-	struct audit a = {.ev = ev, .host = &host, .mode_reason = "given"};
+	struct audit a = {.ev = ev, .host = &host, .mode_reason = "given", .now = time(NULL)};
 	const struct profile *p = o->profile ? profile_find(o->profile) : NULL;
-	struct report r = {.a = &a, .source = source, .verbose = o->verbose, .time = time(NULL)};
+	struct report r = {.a = &a, .source = source, .verbose = o->verbose, .time = a.now};
 	int code;
 
-	host_collect(&host, ev, !o->no_initramfs);
+	host_collect(&host, ev, slow(o));
 	a.mode_given = o->mode != NULL;
 	a.mode = o->mode ? (enum mode)mode_of(o->mode) : host_guess_mode(&host, ev, &a.mode_reason);
 	audit_run(&a, p ? p->only : o->only, o->skip);
@@ -149,6 +155,29 @@ static int report(const struct options *o, struct ev *ev, const char *source, FI
 	return code;
 }
 
+/* What the auditor gives instead of the host: preloaded, it is evidence like any other. */
+static int preload(const struct options *o, struct ev *ev)
+{
+	int err = o->site ? site_preload(ev, o->site, o->site_key) : 0;
+	bool in = o->log && !strcmp(o->log, "-");
+	FILE *f = !o->log ? NULL : in ? stdin : fopen(o->log, "re");
+	size_t len;
+	char *text;
+
+	if (err)
+		return fail(3, "cannot read", o->site, strerror(err));
+	if (!o->log)
+		return 0;
+	text = f ? slurp(f, &len) : NULL;
+	if (!text)
+		return fail(3, "cannot read", o->log, strerror(errno));
+	ev_put(ev, EV_READ, KLOG_GIVEN, 0, text, len);
+	free(text);
+	if (!in)
+		fclose(f);
+	return 0;
+}
+
 static int cmd_check(struct options *o)
 {
 	int code = prepare(o);
@@ -161,6 +190,11 @@ static int cmd_check(struct options *o)
 	if (!f) {
 		ev_free(ev);
 		return fail(3, "cannot open", ev ? o->out : o->root, strerror(errno));
+	}
+	code = preload(o, ev);
+	if (code) {
+		ev_free(ev);
+		return code;
 	}
 	nvml_collect(&nvml, ev); /* its child needs what the sandbox takes away */
 	code = report(o, ev, o->root, f, sandbox_read_only(o->status_fd));
@@ -195,15 +229,15 @@ static int cmd_audit(struct options *o)
 }
 
 /* Asks everything any mode would ask. */
-static void ask_all(struct ev *ev, bool initrd)
+static void ask_all(struct ev *ev, unsigned slow)
 {
 	struct host host;
 	const char *reason;
 
-	host_collect(&host, ev, initrd);
+	host_collect(&host, ev, slow);
 	host_guess_mode(&host, ev, &reason);
 	for (int m = 0; m < MODES; m++) {
-		struct audit a = {.ev = ev, .host = &host, .mode = (enum mode)m};
+		struct audit a = {.ev = ev, .host = &host, .mode = (enum mode)m, .now = time(NULL)};
 
 		audit_run(&a, NULL, NULL);
 		audit_free(&a);
@@ -228,9 +262,13 @@ static int cmd_collect(struct options *o)
 		ev_free(ev);
 		return fail(3, "cannot open", ev ? o->out : o->root, strerror(errno));
 	}
+	if (preload(o, ev)) {
+		ev_free(ev);
+		return 3;
+	}
 	nvml_collect(&nvml, ev);
 	sandbox_read_only(-1);
-	ask_all(ev, !o->no_initramfs);
+	ask_all(ev, slow(o));
 	name = ev_get(ev, EV_READ, "/proc/sys/kernel/hostname");
 	problem = bundle_write(ev, fd, name->line);
 	if (!problem && close(fd))
@@ -358,7 +396,7 @@ static int cmd_diff(struct options *o)
 
 static const char *make_plan(struct options *o, struct ev *ev, struct host *h, struct plan *p)
 {
-	host_collect(h, ev, false);
+	host_collect(h, ev, 0);
 	return plan_make(p, h, (enum mode)mode_of(o->goal), o->gpus);
 }
 
@@ -467,6 +505,10 @@ static int usage(FILE *f)
 	      "  --profile NAME      checklist (the ten-point passthrough list), rule-m1\n"
 	      "  --waive FILE        waivers (YAML: id, subject, reason, owner, expires)\n"
 	      "  --write-status DIR  keep NAME-ready files there\n"
+	      "  --site FILE         firmware, inventory, minima, advisories to compare with (FILE.sig: its signature)\n"
+	      "  --site-key KEY      the signify(1) key of that signature\n"
+	      "  --log FILE          kernel messages to judge by: dmesg, or journalctl -k, text or -o json; - is standard input\n"
+	      "  --verify            hash the driver's files (BIND-029)\n"
 	      "  --no-initramfs      do not unpack the initramfs\n"
 	      "  -o, --output FILE   write there\n"
 	      "  -v, --verbose       also what passed, with evidence\n"
@@ -483,6 +525,8 @@ static const struct option longs[] = {
 	{"waive", required_argument, NULL, 'w'},   {"write-status", required_argument, NULL, 's'},
 	{"no-initramfs", no_argument, NULL, 'I'},  {"output", required_argument, NULL, 'o'},
 	{"verbose", no_argument, NULL, 'v'},	   {"no-colour", no_argument, NULL, 'C'},
+	{"site", required_argument, NULL, 't'},	   {"site-key", required_argument, NULL, 'k'},
+	{"log", required_argument, NULL, 'l'},	   {"verify", no_argument, NULL, 'y'},
 	{"help", no_argument, NULL, 'h'},	   {"version", no_argument, NULL, 'V'},
 	{NULL, 0, NULL, 0}};
 
@@ -528,6 +572,18 @@ static int parse(struct options *o, int argc, char **argv)
 			break;
 		case 's':
 			o->status_dir = optarg;
+			break;
+		case 't':
+			o->site = optarg;
+			break;
+		case 'k':
+			o->site_key = optarg;
+			break;
+		case 'l':
+			o->log = optarg;
+			break;
+		case 'y':
+			o->verify = true;
 			break;
 		case 'I':
 			o->no_initramfs = true;

@@ -27,6 +27,10 @@ typedef int fn_dev_int(void *, unsigned *);
 typedef int fn_dev_pair(void *, unsigned *, unsigned *);
 typedef int fn_dev_link(void *, unsigned, unsigned *);
 typedef int fn_dev_ptr(void *, void *);
+typedef int fn_dev_list(void *, unsigned *, unsigned *);
+typedef int fn_id_text(unsigned, char *, unsigned);
+typedef int fn_id_ptr(unsigned, void *);
+typedef int fn_id_int(unsigned, unsigned *);
 
 struct bar1 {
 	unsigned long long total, free, used;
@@ -97,6 +101,51 @@ static void put_links(json_t *o, void *lib, void *dev)
 	json_object_set_new(o, "links_up", json_integer(up));
 }
 
+struct licence {
+	unsigned char licensed;
+	struct {
+		unsigned year;
+		unsigned short month, day, hour, min, sec;
+		unsigned char status;
+	} expiry;
+	unsigned state;
+};
+
+static void put_licence(json_t *o, void *lib, unsigned id)
+{
+	fn_id_ptr *info = (fn_id_ptr *)dlsym(lib, "nvmlVgpuInstanceGetLicenseInfo_v2");
+	fn_id_int *old = (fn_id_int *)dlsym(lib, "nvmlVgpuInstanceGetLicenseStatus");
+	struct licence l = {0};
+	unsigned licensed = 0;
+
+	if (info && !info(id, &l))
+		json_object_set_new(o, "licensed", json_integer(l.licensed != 0));
+	else if (old && !old(id, &licensed))
+		json_object_set_new(o, "licensed", json_integer(licensed != 0));
+}
+
+static void put_vgpus(json_t *o, void *lib, void *dev)
+{
+	fn_dev_list *active = (fn_dev_list *)dlsym(lib, "nvmlDeviceGetActiveVgpus");
+	fn_id_text *driver = (fn_id_text *)dlsym(lib, "nvmlVgpuInstanceGetVmDriverVersion");
+	unsigned id[NVML_VGPUS], n = NVML_VGPUS;
+	json_t *list;
+
+	if (!active || active(dev, &n, id) || !n)
+		return;
+	list = json_array();
+	for (unsigned i = 0; i < n && i < NVML_VGPUS; i++) {
+		json_t *v = json_pack("{s:i}", "id", (int)id[i]);
+		char buf[96] = "";
+
+		if (driver && !driver(id[i], buf, sizeof(buf) - 1))
+			json_object_set_new(v, "driver", json_string(buf));
+		put_licence(v, lib, id[i]);
+		json_array_append_new(list, v);
+	}
+	json_object_set_new(o, "vgpus", list);
+}
+
 static json_t *one_gpu(void *lib, void *dev)
 {
 	json_t *o = json_object();
@@ -126,11 +175,16 @@ static json_t *one_gpu(void *lib, void *dev)
 	put_text(o, lib, dev, "nvmlDeviceGetName", "name");
 	put_text(o, lib, dev, "nvmlDeviceGetUUID", "uuid");
 	put_text(o, lib, dev, "nvmlDeviceGetVbiosVersion", "vbios");
+	put_text(o, lib, dev, "nvmlDeviceGetSerial", "serial");
+	put_text(o, lib, dev, "nvmlDeviceGetBoardPartNumber", "part");
+	put_text(o, lib, dev, "nvmlDeviceGetInforomImageVersion", "inforom");
+	put_int(o, lib, dev, "nvmlDeviceGetModuleId", "module");
 	put_pair(o, lib, dev, "nvmlDeviceGetMigMode", "mig", "mig_pending");
 	put_pair(o, lib, dev, "nvmlDeviceGetEccMode", "ecc", "ecc_pending");
 	put_int(o, lib, dev, "nvmlDeviceGetPersistenceMode", "persistence");
 	put_int(o, lib, dev, "nvmlDeviceGetVirtualizationMode", "virt_mode");
 	put_links(o, lib, dev);
+	put_vgpus(o, lib, dev);
 	return o;
 }
 
@@ -320,6 +374,31 @@ static void take_gpu(struct nvml_gpu *g, const json_t *o)
 	g->links_up = (int)take_int(o, "links_up");
 	g->fabric_state = (int)take_int(o, "fabric_state");
 	g->fabric_status = (int)take_int(o, "fabric_status");
+	g->module = (int)take_int(o, "module");
+	take_text(o, "serial", g->serial, sizeof(g->serial));
+	take_text(o, "part", g->part, sizeof(g->part));
+	take_text(o, "inforom", g->inforom, sizeof(g->inforom));
+}
+
+static void take_vgpus(struct nvml *n, int gpu, const json_t *list)
+{
+	json_t *o;
+	size_t i;
+
+	json_array_foreach(list, i, o)
+	{
+		struct nvml_vgpu *v = &n->vgpu[n->nvgpu];
+
+		if (n->nvgpu == NVML_VGPUS)
+			return;
+		n->nvgpu++;
+		v->gpu = gpu;
+		v->id = (unsigned)take_int(o, "id");
+		v->licensed = (int)take_int(o, "licensed");
+		take_text(o, "driver", v->driver, sizeof(v->driver));
+		if (v->driver[0] < '0' || v->driver[0] > '9')
+			v->driver[0] = 0; /* "N/A" while no driver runs in the guest */
+	}
 }
 
 bool nvml_parse(struct nvml *n, const char *text, size_t len)
@@ -328,7 +407,7 @@ bool nvml_parse(struct nvml *n, const char *text, size_t len)
 	size_t i;
 
 	n->valid = false;
-	n->n = 0;
+	n->n = n->nvgpu = 0;
 	gpus = json_object_get(o, "gpus");
 	if (!o || take_int(o, "init") != 0 || !json_is_array(gpus)) {
 		json_decref(o);
@@ -338,8 +417,10 @@ bool nvml_parse(struct nvml *n, const char *text, size_t len)
 	take_text(o, "nvml", n->library, sizeof(n->library));
 	n->cc_feature = (int)take_int(o, "cc_feature");
 	json_array_foreach(gpus, i, g)
-		if (n->n < NVML_GPUS)
+		if (n->n < NVML_GPUS) {
 			take_gpu(&n->gpu[n->n++], g);
+			take_vgpus(n, (int)n->n - 1, json_object_get(g, "vgpus"));
+		}
 	json_decref(o);
 	n->valid = true;
 	return true;

@@ -9,11 +9,19 @@
 
 #include "evidence.h"
 
-#define NVML_GPUS 32
+#define NVML_GPUS  32
+#define NVML_VGPUS 256 /* of all GPUs together */
+
+struct nvml_vgpu {
+	unsigned id;
+	int gpu;	  /* index */
+	int licensed;	  /* 1, 0, -1 unknown */
+	char driver[32];  /* the guest's, "" unknown or not loaded */
+};
 
 struct nvml_gpu {
 	char bdf[32]; /* as sysfs spells it */
-	char name[96], uuid[64], vbios[32];
+	char name[96], uuid[64], vbios[32], serial[32], part[32], inforom[32];
 	int64_t memory;  /* bytes, -1 unknown */
 	int64_t reserved, used;
 	int64_t bar1;    /* bytes, -1 unknown */
@@ -22,6 +30,7 @@ struct nvml_gpu {
 	int ecc, persistence, virt_mode, links_up, links;
 	int fabric_state; /* nvmlGpuFabricInfo: 0 not supported, 1 not started, 2 in progress, 3 done; -1 */
 	int fabric_status; /* nvmlReturn_t, -1 unknown */
+	int module;	   /* number on the baseboard, which Fabric Manager calls its physical id; -1 unknown */
 };
 
 struct nvml {
@@ -31,6 +40,8 @@ struct nvml {
 	int cc_feature; /* 1 on, 0 off, -1 unknown */
 	struct nvml_gpu gpu[NVML_GPUS];
 	size_t n;
+	struct nvml_vgpu vgpu[NVML_VGPUS];
+	size_t nvgpu;
 };
 
 void nvml_collect(struct nvml *n, struct ev *ev);

@@ -1,22 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One result of one check per case: a sound host, a few edits, the result that must come out. The
- * list at the end of a run says which results of which checks no case asks for.
+ * One result of one check per case: a sound host, a few edits, the result that must come out. Fails too
+ * when a result that the check table declares is shown by no case and no host, and when any host in any
+ * mode comes to a result that is not declared. REPORT is the table of check, result, fixture.
  *
- * usage: cases HOSTDIR FILE…     lines of a case file:
+ * usage: cases HOSTDIR REPORT FILE…     lines of a case file:
  *   ID RESULT MODE HOST [SUBJECT]   starts a case ('#' comments); an edit per indented line:
  *     w PATH TEXT   file (\n, \t understood)        a PATH TEXT   append to the file
  *     d PATH        absent                      e PATH        permission denied
  *     l PATH TARGET symlink                     m PATH MODE   octal mode of a stat
  *     x PATH HEX    file of bytes               + DIR NAME    name in a listing
- *     p PATH OFFSET HEX   bytes of the file replaced
+ *     p PATH OFFSET HEX   bytes of the file replaced     v NAME TEXT     derived evidence
+ *     o no-initramfs | verify | now SECONDS           how the program is called, and when
  */
 #include "tree.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+/* How the case is audited: the program's options, and its clock. */
+static struct {
+	unsigned slow;
+	int64_t now;
+} option;
 
 static struct ev *scratch; /* the untouched host, for what edits build upon */
 
@@ -175,6 +185,20 @@ static bool edit(struct ev *ev, char *line)
 		ev_put(ev, EV_STAT, path, 0, NULL, 0)->mode = (uint32_t)strtoul(rest, NULL, 8);
 		in_parent(ev, path, true);
 		return true;
+	case 'v':
+		unescape(rest);
+		ev_put(ev, EV_DERIVED, path, 0, rest, strlen(rest));
+		return true;
+	case 'o':
+		if (!strcmp(path, "no-initramfs"))
+			option.slow &= ~(unsigned)HOST_INITRD;
+		else if (!strcmp(path, "verify"))
+			option.slow |= HOST_VERIFY;
+		else if (!strcmp(path, "now"))
+			option.now = strtoll(rest, NULL, 10);
+		else
+			return false;
+		return true;
 	case '+':
 		relist(ev, path, rest, true);
 		return true;
@@ -187,13 +211,15 @@ struct expect {
 	unsigned line;
 };
 
+static int undeclared(const struct audit *a, const char *where);
+
 static bool judge(struct ev *ev, const struct expect *e, const char *file)
 {
 	struct run r;
 	bool found = false;
 	char seen[512] = "";
 
-	run_audit(&r, ev, e->mode, e->id);
+	run_audit_at(&r, ev, e->mode, e->id, option.slow, option.now);
 	for (size_t i = 0; i < r.audit.nresult; i++) {
 		const struct result *x = &r.audit.result[i];
 
@@ -204,46 +230,120 @@ static bool judge(struct ev *ev, const struct expect *e, const char *file)
 	}
 	if (!found)
 		printf("%s:%u: %s on %s in mode %s is not %s:%s\n", file, e->line, e->id, e->host, e->mode, e->result, seen);
+	found &= !undeclared(&r.audit, file);
 	run_free(&r);
 	return found;
 }
 
-/* Which results have a case, by check and status. */
-static bool covered[512][STATUSES];
+/* ---- is there a fixture for each result the check table declares? ---- */
 
-static void mark(const struct expect *e)
+/* By check, as in its declaration (pfwinus): the first fixture that shows the result. */
+static char *shown[512][STATUSES];
+
+static size_t number_of(const char *id)
 {
 	size_t n = 0;
 
 	for (size_t g = 0; g < check_ngroups; g++)
 		for (size_t i = 0; i < check_groups[g]->n; i++, n++)
-			for (int s = 0; s < STATUSES; s++)
-				if (!strcmp(check_groups[g]->check[i].id, e->id) && !strcmp(status_name[s], e->result))
-					covered[n][s] = true;
+			if (!strcmp(check_groups[g]->check[i].id, id))
+				return n;
+	return sizeof(shown) / sizeof(*shown) - 1;
 }
 
-/* What only a tool outside the host could tell is never a finding here. */
-static bool blind(const char *id)
+static void show(const char *id, enum status st, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void show(const char *id, enum status st, const char *fmt, ...)
 {
-	return !strcmp(id, "FABRIC-004") || !strcmp(id, "FABRIC-006");
+	char **slot = &shown[number_of(id)][st];
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (!*slot && vasprintf(slot, fmt, ap) < 0)
+		abort();
+	va_end(ap);
 }
 
-/* A check without a case for being clean and one for not being so is not tested. */
-static int untested(void)
+static enum status status_named(const char *name)
+{
+	int s = 0;
+
+	while (s < STATUSES - 1 && strcmp(status_name[s], name))
+		s++;
+	return (enum status)s;
+}
+
+/* What the fixture hosts promise (test_hosts.py holds them to it). */
+static void show_hosts(const char *dir)
+{
+	json_t *hosts = load_hosts(dir), *h, *v;
+	const char *name, *id;
+
+	json_object_foreach(hosts, name, h)
+		json_object_foreach(json_object_get(h, "expect"), id, v)
+			show(id, status_named(json_string_value(v)), "host %s", name);
+	json_decref(hosts);
+}
+
+/* No audit, of whatever host in whatever mode, may come to a result its check does not declare. */
+static int undeclared(const struct audit *a, const char *where)
+{
+	int bad = 0;
+
+	for (size_t i = 0; i < a->nresult; i++) {
+		const struct result *r = &a->result[i];
+
+		if (r->severity == '-' || r->status == ST_SKIPPED || check_declares(r->check, r->status))
+			continue;
+		printf("%s: %s came to %s, which it does not declare (%s): %s\n", where, r->check->id, status_name[r->status],
+		       r->check->results, r->message);
+		bad++;
+	}
+	return bad;
+}
+
+static int all_hosts(const char *dir)
+{
+	json_t *hosts = load_hosts(dir), *h;
+	const char *name;
+	int bad = 0;
+
+	json_object_foreach(hosts, name, h)
+		for (int m = 0; m < MODES; m++) {
+			char path[4096];
+			struct run r;
+			struct ev *ev;
+
+			snprintf(path, sizeof(path), "%s/%s", dir, name);
+			ev = ev_open(path);
+			run_audit(&r, ev, mode_name[m], NULL);
+			bad += undeclared(&r.audit, name);
+			run_free(&r);
+			ev_free(ev);
+		}
+	json_decref(hosts);
+	return bad;
+}
+
+/* The table check × result → fixture; a declared result without one is a defect. */
+static int report(FILE *f)
 {
 	size_t n = 0;
 	int missing = 0;
 
+	fputs("check\tresult\tfixture\n", f);
 	for (size_t g = 0; g < check_ngroups; g++)
 		for (size_t i = 0; i < check_groups[g]->n; i++, n++) {
-			const bool *c = covered[n];
+			const struct check *c = &check_groups[g]->check[i];
 
-			if ((c[ST_PASS] || c[ST_INFO] || c[ST_NA]) && (c[ST_FAIL] || c[ST_WARN] || c[ST_INFO] ||
-										blind(check_groups[g]->check[i].id)) && c[ST_UNKNOWN])
-				continue;
-			printf("no case for %s of %s\n", !(c[ST_FAIL] || c[ST_WARN] || c[ST_INFO]) ? "a finding" : !c[ST_UNKNOWN] ? "unknown" : "a pass",
-			       check_groups[g]->check[i].id);
-			missing++;
+			for (int s = 0; s < STATUSES; s++) {
+				if (!check_declares(c, (enum status)s))
+					continue;
+				fprintf(f, "%s\t%s\t%s\n", c->id, status_name[s], shown[n][s] ? shown[n][s] : "NONE");
+				if (shown[n][s])
+					continue;
+				printf("no fixture shows %s of %s (%s)\n", status_name[s], c->id, c->title);
+				missing++;
+			}
 		}
 	return missing;
 }
@@ -279,7 +379,7 @@ static void run_file(const char *dir, const char *file, size_t *n, size_t *bad)
 		if (ev) {
 			*bad += !judge(ev, &e, file);
 			++*n;
-			mark(&e);
+			show(e.id, status_named(e.result), "%s:%u (%s, edited)", strrchr(file, '/') ? strrchr(file, '/') + 1 : file, e.line, e.host);
 			ev_free(ev);
 			ev_free(scratch);
 			ev = NULL;
@@ -297,6 +397,8 @@ static void run_file(const char *dir, const char *file, size_t *n, size_t *bad)
 		ev = ev_open(path);
 		scratch = ev_open(path);
 		relist(NULL, NULL, NULL, false);
+		option.slow = HOST_INITRD;
+		option.now = time(NULL);
 		if (!ev) {
 			printf("%s:%u: no host %s\n", file, no, e.host);
 			++*bad;
@@ -310,11 +412,23 @@ static void run_file(const char *dir, const char *file, size_t *n, size_t *bad)
 int main(int argc, char **argv)
 {
 	size_t n = 0, bad = 0;
-	int missing;
+	FILE *f = argc > 3 ? fopen(argv[2], "w") : NULL;
+	int missing, odd;
 
-	for (int i = 2; i < argc; i++)
+	if (!f) {
+		fprintf(stderr, "usage: cases HOSTDIR REPORT FILE…\n");
+		return 2;
+	}
+	show_hosts(argv[1]);
+	for (int i = 3; i < argc; i++)
 		run_file(argv[1], argv[i], &n, &bad);
-	missing = untested();
-	printf("%zu cases, %zu failed, %d of %zu checks not fully tested\n", n, bad, missing, check_count());
-	return bad || missing || !n;
+	odd = all_hosts(argv[1]);
+	missing = report(f);
+	fclose(f);
+	for (size_t i = 0; i < sizeof(shown) / sizeof(*shown); i++)
+		for (int s = 0; s < STATUSES; s++)
+			free(shown[i][s]);
+	printf("%zu cases, %zu failed; %zu checks, %d declared result(s) without a fixture, %d undeclared; table in %s\n", n, bad, check_count(),
+	       missing, odd, argv[2]);
+	return bad || missing || odd || !n;
 }

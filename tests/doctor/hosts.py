@@ -9,12 +9,14 @@ must come out (id → result, for the worst subject); `exit` the exit status. `s
 shape comes from; every byte and number is made here, nothing is a copy of a capture.
 """
 import gzip
+import hashlib
 import json
 import lzma
 import os
 import shutil
 import sys
 
+from rpmbytes import rpm_header, rpm_ndb, rpm_sqlite
 from pcibytes import ACS_FULL, ACS_ON, DOWNSTREAM, ROOT_PORT, UPSTREAM, config, cpio, dmar, ivrs, pe
 
 GIB = 1 << 30
@@ -135,6 +137,9 @@ class Host:
         self.line("/proc/sys/kernel/tainted", 0)
         self.line("/proc/sys/kernel/numa_balancing", 0)
         self.line("/proc/1/comm", "systemd")
+        self.line("/sys/block/nvme0n1/size", 7501476528)
+        self.line("/sys/block/loop0/size", 999999999999)
+        self.dir("/run/lock")
         self.put("/proc/net/tcp", "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n")
         self.put("/proc/net/tcp6", "  sl  local_address                         remote_address                        st tx_queue\n")
         for i in range(2):
@@ -190,9 +195,19 @@ class Host:
             self.put("/etc/kernel/cmdline", "root=ZFS=rpool/ROOT/pve-1 %s\n" % cmdline)
         else:
             self.put("/efi/EFI/Linux/arch.efi", pe({".osrel": b"ID=arch\n", ".cmdline": ("root=/dev/nvme0n1p2 rw %s" % cmdline).encode() + b"\0"}))
-        self.put("/var/lib/dpkg/status", "Package: nvidia-container-toolkit\nStatus: install ok installed\nVersion: 1.17.9-1\n\n"
-                 "Package: qemu-system-x86\nStatus: install ok installed\nVersion: 1:10.0.2+ds-2\n\n"
-                 "Package: libvirt-daemon\nStatus: install ok installed\nVersion: 11.3.0-3\n")
+        if distro in ("rhel", "suse"):
+            packages = [rpm_header(n, v, []) for n, v in (("nvidia-container-toolkit", "1.17.9"), ("qemu-kvm-core", "10.0.0"), ("libvirt-daemon", "11.3.0"), ("bash", "5.2"))]
+            if distro == "rhel":
+                self.put("/var/lib/rpm/rpmdb.sqlite", rpm_sqlite(packages))
+            else:
+                self.put("/usr/lib/sysimage/rpm/Packages.db", rpm_ndb(packages))
+        elif distro != "arch":
+            self.put("/var/lib/dpkg/status", "Package: nvidia-container-toolkit\nStatus: install ok installed\nVersion: 1.17.9-1\n\n"
+                     "Package: qemu-system-x86\nStatus: install ok installed\nVersion: 1:10.0.2+ds-2\n\n"
+                     "Package: libvirt-daemon\nStatus: install ok installed\nVersion: 11.3.0-3\n")
+        if distro == "arch":
+            for n in ("nvidia-container-toolkit-1.17.9-1", "qemu-base-10.0.2-1", "libvirt-11.3.0-1"):
+                self.put("/var/lib/pacman/local/%s/desc" % n, "%NAME%\n")
         self.put("/etc/systemd/system/multi-user.target.wants/ssh.service", "[Service]\n")
         self.put("/etc/modprobe.d/fixture.conf", "# fixture\n")
         self.put("/etc/modules", "# fixture\n")
@@ -226,6 +241,8 @@ class Host:
         self.put("/proc/driver/nvidia/params", "ResmanDebugLevel: 4294967295\nModifyDeviceFiles: 1\nDeviceFileUID: 0\nDeviceFileGID: 44\n"
                  "DeviceFileMode: 432\nInitializeSystemMemoryAllocations: 1\nEnableGpuFirmware: 18\nRmProfilingAdminOnly: 1\n")
         self.put("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so." + version, b"\x7fELF")
+        self.put("/var/lib/dpkg/info/libnvidia-ml1:amd64.md5sums", "%s  usr/lib/x86_64-linux-gnu/libnvidia-ml.so.%s\n" % (
+            hashlib.md5(b"\x7fELF").hexdigest(), version))
         for n in ("nvidia0", "nvidiactl", "nvidia-uvm"):
             self.put("/dev/" + n, b"", 0o660)
         self.put("/etc/systemd/system/multi-user.target.wants/nvidia-persistenced.service", "[Service]\n")
@@ -342,6 +359,8 @@ def hgx(device=H200_SXM, mode="share", gpus=8, switches=4):
         h.dir("/proc/900/fd")
     h.initramfs(["nvme"])
     h.nvml()
+    h.put("/var/lib/docker/containers/%s/hostconfig.json" % ("ab" * 32), json.dumps({"Privileged": False, "Runtime": "runc", "Binds": ["/srv:/data"],
+        "DeviceRequests": [{"Driver": "nvidia", "Count": 1, "Capabilities": [["gpu"]]}]}))
     h.put("/etc/nvidia-container-runtime/config.toml", "accept-nvidia-visible-devices-envvar-when-unprivileged = false\n")
     return h
 
@@ -625,6 +644,42 @@ def _():
     h.put("/dev/kmsg", h.files["/dev/kmsg"] + b"".join(
         b"3,%d,%d,-;NVRM: Xid (PCI:0000:12:00): 94, pid=4711, name=python3, Contained: SM (0x1)\n" % (900 + i, i) for i in range(8)) +
         b"3,990,99,-;DMAR: [DMA Read NO_PASID] Request device [12:00.0] fault addr 0xdead000 [fault reason 0x06] PTE Read access is not set\n")
+    return h
+
+
+@host("privileged-container", {"EXPO-012": "fail"}, 2)
+def _():
+    """containerd: one privileged container with GPUs, one that mounts the host's /dev, and a secret in an environment."""
+    h = hgx()
+    oci = {"process": {"env": ["NVIDIA_VISIBLE_DEVICES=all", "TOKEN=CANARY10"], "capabilities": {"effective": ["CAP_CHOWN", "CAP_SYS_ADMIN"]}},
+           "mounts": [{"destination": "/proc", "source": "proc"}], "linux": {"resources": {"devices": [{"allow": True, "access": "rwm"}]}}}
+    h.put("/run/containerd/io.containerd.runtime.v2.task/k8s.io/%s/config.json" % ("cd" * 32), json.dumps(oci))
+    plain = {"process": {"capabilities": {"effective": []}}, "mounts": [{"destination": "/host/dev", "source": "/dev"}], "linux": {}}
+    h.put("/run/containerd/io.containerd.runtime.v2.task/k8s.io/%s/config.json" % ("ef" * 32), json.dumps(plain))
+    return h
+
+
+@host("tampered-library", {"BIND-023": "pass"})
+def _():
+    """libnvidia-ml is not the one its package installed: --verify shows it."""
+    h = hgx()
+    h.put("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.570.172.08", b"\x7fELF altered")
+    return h
+
+
+@host("rhel-driver", {"BIND-015": "pass"})
+def _():
+    """The driver from rpm packages, with digests in an rpm database."""
+    h = hgx(gpus=2, switches=0)
+    h.shape = "RHEL family: rpmdb.sqlite as rpm 4.16 and later write it"
+    lib = "/usr/lib64/libnvidia-ml.so.570.172.08"
+    h.drop("/var/lib/dpkg")
+    h.drop("/usr/lib/x86_64-linux-gnu")
+    h.put(lib, b"\x7fELF rpm")
+    h.put("/etc/os-release", 'ID="rocky"\nID_LIKE="rhel centos fedora"\n')
+    h.put("/var/lib/rpm/rpmdb.sqlite", rpm_sqlite([
+        rpm_header("nvidia-driver-libs", "570.172.08", [(lib, hashlib.sha256(b"\x7fELF rpm").hexdigest()), ("/usr/share/doc/x", "0" * 64)]),
+        rpm_header("nvidia-container-toolkit", "1.16.1", [])]))
     return h
 
 

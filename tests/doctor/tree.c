@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum mode mode_named(const char *name)
 {
@@ -15,8 +16,14 @@ enum mode mode_named(const char *name)
 
 void run_audit(struct run *r, struct ev *ev, const char *mode, const char *only)
 {
+	run_audit_at(r, ev, mode, only, HOST_INITRD, time(NULL));
+}
+
+void run_audit_at(struct run *r, struct ev *ev, const char *mode, const char *only, unsigned slow, int64_t now)
+{
 	memset(r, 0, sizeof(*r));
-	host_collect(&r->host, ev, true);
+	host_collect(&r->host, ev, slow);
+	r->audit.now = now;
 	r->audit.ev = ev;
 	r->audit.host = &r->host;
 	r->audit.mode = mode_named(mode);

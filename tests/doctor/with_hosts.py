@@ -12,7 +12,7 @@ import sys
 
 here = os.path.dirname(os.path.abspath(__file__))
 hosts, cmd = sys.argv[1], sys.argv[2:]
-sources = [os.path.join(here, n) for n in ("hosts.py", "pcibytes.py")]
+sources = [os.path.join(here, n) for n in ("hosts.py", "pcibytes.py", "rpmbytes.py")]
 stamp = hosts + ".stamp"
 os.makedirs(os.path.dirname(hosts), exist_ok=True)
 with open(hosts + ".lock", "w") as lock:
