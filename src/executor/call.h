@@ -23,10 +23,12 @@
 #include "wire/ranges.h"
 #include "wire/ring.h"
 
-#define EXEC_WINDOW 64u	      /* kernels in flight at most: covers two wake-ups with kernels of 1 us */
+#define EXEC_WINDOW 256u      /* kernels in flight at most: half of them cover two wake-ups with kernels of 1 us */
 #define EXEC_WINDOW_START 16u /* until it is known how long they take */
 #define EXEC_WINDOW_MIN 2u    /* one runs, one is next */
 #define EXEC_AHEAD_NS 1000000u /* work in flight is a delay when handing over: half a quantum of it */
+#define EXEC_TAKEN 32u /* a power of two: entries copied at once, so that their cache misses overlap */
+#define EXEC_MARK_UNITS 32u   /* at most: so often the watchdog sees progress */
 #define EXEC_MARKS 64u
 #define EXEC_MARK_STREAMS 8u
 #define EXEC_MARK_CALLS 16u
@@ -39,6 +41,7 @@ struct call {
 	const struct vgpu_op_info *op;
 	struct vgpu_entry e;	/* the one copy */
 	uint32_t ctx;		/* == e.ctx, proven live when the op needs a context */
+	struct obj *context;	/* then its object; decoder and helper of this call only */
 	uint32_t payload_len;
 	const uint8_t *payload; /* a private copy */
 	uint8_t body[EXEC_BODY_MAX];
@@ -57,6 +60,7 @@ struct mark {
 	uint64_t closed_at; /* ns */
 	uint64_t index;
 	uint32_t units, kernels, events, calls; /* kernels: those units that need the lease */
+	bool awaited; /* the guest waits for it: an answer or staging memory */
 	struct mark_event {
 		struct obj *ctx;
 		CUevent event;
@@ -70,7 +74,9 @@ struct exec_marks {
 	struct mark ring[EXEC_MARKS];
 	uint64_t head, tail;	/* decoder pushes, whoever holds the lock pops */
 	_Atomic uint64_t done;	/* = work_done, as we know it */
+	uint64_t kernels; /* in the marks; under lock */
 	bool reaping, stop, wanted;
+	uint64_t reaped; /* while reaping: the mark whose events the reaper waits for; it stays */
 	uint64_t popped_at, unit_ns; /* under lock: last completion; how long a unit takes, smoothed */
 	struct mark open; /* being collected; decoder only */
 	struct mark_stream {
@@ -130,6 +136,9 @@ struct exec {
 	uint8_t *bounce;
 	bool bounce_registered;
 	uint64_t work_tail, ctl_tail, calls;
+	/* Work entries copied from the ring, not issued yet: indexes work_tail <= i < work_taken. */
+	struct vgpu_entry taken[EXEC_TAKEN];
+	uint64_t work_taken;
 	struct handles handles;
 	pthread_mutex_t mem_lock; /* mem, textures, mapped, images_bytes, data of images */
 	pthread_mutex_t primary_lock; /* primary */
@@ -143,7 +152,8 @@ struct exec {
 	uint64_t cpl_head;
 	_Atomic int broken;	      /* enum vgpu_error */
 	_Atomic uint32_t sticky;      /* CUresult */
-	_Atomic uint32_t in_flight;   /* kernels */
+	uint64_t kernels_issued;      /* decoder's */
+	_Atomic uint64_t kernels_ended; /* written under marks.lock */
 	_Atomic uint32_t window;      /* kernels that may be in flight: EXEC_AHEAD_NS worth of recent ones */
 	_Atomic bool asleep, nudge;   /* decoder sleeps; somebody wants it awake */
 	_Atomic uint32_t turn;	      /* the decoder holds no object when it changes: exec_grace() */
@@ -174,7 +184,7 @@ void exec_sticky(struct exec *x, int rc);	/* remembers rc if it is an execution 
 void exec_wake(struct exec *x);
 /* For helpers, after obj_claim() or taking a range out: returns when the decoder uses it no more. */
 void exec_grace(struct exec *x);
-bool exec_use_ctx(struct exec *x, uint32_t ctx); /* makes it current on this thread; false if no such */
+struct obj *exec_use_ctx(struct exec *x, uint32_t ctx); /* makes it current on this thread; NULL if no such */
 void exec_run(struct exec *x, struct call *c);	/* decode, call, complete */
 /* Of a work entry, by the decoder: may it be issued now? issue it: the CUresult, already told. */
 bool exec_may_issue(struct exec *x, const struct call *c);
@@ -187,6 +197,11 @@ bool held_step(struct exec *x);				/* issues what need not wait any more; false:
 bool held_before(struct exec *x, const struct call *c); /* does a held entry precede what the control call follows? */
 uint64_t held_issued(const struct exec *x);		/* work index below which everything has been issued */
 void held_free(struct exec *x);
+
+static inline uint64_t exec_in_flight(struct exec *x) /* kernels; decoder only */
+{
+	return x->kernels_issued - atomic_load_explicit(&x->kernels_ended, memory_order_acquire);
+}
 
 /* marks.c */
 int marks_start(struct exec *x);
@@ -219,7 +234,7 @@ void gate_idle(struct exec *x); /* nothing to do and the device is drained */
 #define CHARGE_UNIT 256u /* an allocation's least alignment, so the least it can cost (CUDA programming guide) */
 uint64_t charged_linear(uint64_t bytes); /* what an allocation of so many bytes takes from the quota */
 uint64_t charged_array(uint64_t row, uint64_t rows, uint64_t layers);
-int implicit_launch(struct exec *x, uint32_t ctx, uint32_t local);
+int implicit_launch(struct exec *x, struct obj *ctx, uint32_t local);
 int implicit_limit(struct exec *x, uint32_t ctx, unsigned limit, uint64_t value); /* sets it */
 void implicit_end(struct exec *x, struct obj *ctx);
 

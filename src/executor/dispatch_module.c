@@ -381,7 +381,7 @@ int op_launch(struct exec *x, struct call *c, const struct vgpu_in_launch *in, s
 	if (bytes != l->bytes)
 		return CUDA_ERROR_INVALID_VALUE;
 	c->stream = stream;
-	rc = implicit_launch(x, c->ctx, l->local);
+	rc = implicit_launch(x, c->context, l->local);
 	if (!rc)
 		rc = uploads_order(x, c, stream);
 	if (rc)

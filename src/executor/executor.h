@@ -33,9 +33,10 @@ struct exec_ops {
 	void (*lease_release)(void *ctx);
 	/* Ring empty, device drained, lease still held: keep it if nobody waits. */
 	void (*lease_idle)(void *ctx);
-	/* A unit (kernel, graph, copy) began/ended on the device: for the watchdog. Cheap. */
+	/* A unit (kernel, graph, copy) begins, n units have ended: for the watchdog. Cheap. Begun by one thread
+	 * only, ended by one at a time. */
 	void (*unit_begin)(void *ctx);
-	void (*unit_end)(void *ctx);
+	void (*units_end)(void *ctx, uint32_t n);
 	/* Device memory, counted across all executors of the VM. 0 or -EDQUOT. */
 	int (*quota_take)(void *ctx, uint64_t bytes);
 	void (*quota_give)(void *ctx, uint64_t bytes);

@@ -42,12 +42,11 @@ static uint64_t resident_threads(struct exec *x)
 }
 
 /* Decoder only. Costs a message when a kernel needs more than any before it in this context. */
-int implicit_launch(struct exec *x, uint32_t ctx, uint32_t local)
+int implicit_launch(struct exec *x, struct obj *o, uint32_t local)
 {
-	struct obj *o = obj_get(&x->handles, OBJ_CTX, ctx, 0);
 	uint64_t more;
 
-	if (!o || local <= o->local)
+	if (local <= o->local)
 		return CUDA_SUCCESS;
 	if (__builtin_mul_overflow(resident_threads(x), (uint64_t)(local - o->local), &more) ||
 	    x->env->ops->quota_take(x->env->ops_ctx, more))

@@ -54,9 +54,9 @@ static bool touched(struct exec_marks *m, struct obj *ctx, CUstream s)
 bool marks_touch(struct exec *x, struct call *c)
 {
 	struct exec_marks *m = &x->marks;
-	struct obj *ctx = obj_get(&x->handles, OBJ_CTX, c->ctx, 0);
+	struct obj *ctx = c->context;
 
-	if (!ctx)
+	if (obj_handle(ctx) != c->ctx)
 		return false;
 	if (c->op->flags & VGPU_OP_UNIT) {
 		m->open.units++;
@@ -64,7 +64,7 @@ bool marks_touch(struct exec *x, struct call *c)
 	}
 	if (c->op->flags & VGPU_OP_GATED) {
 		m->open.kernels++;
-		atomic_fetch_add(&x->in_flight, 1);
+		x->kernels_issued++;
 	}
 	if (!touched(m, ctx, c->stream->real)) {
 		m->touched[m->ntouched].ctx = ctx;
@@ -72,6 +72,7 @@ bool marks_touch(struct exec *x, struct call *c)
 	}
 	if (c->e.flags & VGPU_E_REPLY)
 		m->open.tag[m->open.calls++] = c->e.tag;
+	m->open.awaited |= !!(c->e.flags & VGPU_E_REPLY) || (x->upload.pending && x->upload.index == c->index);
 	return true;
 }
 
@@ -111,6 +112,7 @@ void marks_close(struct exec *x)
 	record(x, open);
 	pthread_mutex_lock(&m->lock);
 	m->ring[m->head % EXEC_MARKS] = *open;
+	m->kernels += open->kernels;
 	m->head++;
 	pthread_mutex_unlock(&m->lock);
 	memset(open, 0, sizeof(*open));
@@ -122,7 +124,7 @@ bool marks_room(struct exec *x)
 {
 	struct exec_marks *m = &x->marks;
 
-	if (m->open.kernels >= atomic_load(&x->window) / 2 || m->open.units >= EXEC_WINDOW / 2 || m->ntouched >= EXEC_MARK_STREAMS ||
+	if (m->open.kernels >= atomic_load(&x->window) / 2 || m->open.units >= EXEC_MARK_UNITS || m->ntouched >= EXEC_MARK_STREAMS ||
 	    m->open.calls >= EXEC_MARK_CALLS)
 		marks_close(x);
 	/* Only the decoder adds; an old tail makes it wait, never overfill. */
@@ -155,9 +157,12 @@ static void pop(struct exec *x, int rc)
 	learn_window(x, k);
 	for (uint32_t i = 0; i < k->events; i++)
 		event_give(x, &k->event[i]);
-	for (uint32_t i = 0; i < k->units; i++)
-		x->env->ops->unit_end(x->env->ops_ctx);
-	atomic_fetch_sub(&x->in_flight, k->kernels);
+	if (k->units)
+		x->env->ops->units_end(x->env->ops_ctx, k->units);
+	atomic_store_explicit(&x->kernels_ended,
+			      atomic_load_explicit(&x->kernels_ended, memory_order_relaxed) + k->kernels,
+			      memory_order_release);
+	m->kernels -= k->kernels;
 	atomic_store(&m->done, k->index);
 	vgpu_store64(&x->host->work_done, k->index);
 	for (uint32_t i = 0; i < k->calls; i++)
@@ -165,13 +170,12 @@ static void pop(struct exec *x, int rc)
 	__atomic_store_n(&m->tail, m->tail + 1, __ATOMIC_RELEASE);
 }
 
-void marks_poll(struct exec *x)
+/* Under the lock: pops what has completed, but not what the reaper looks at. */
+static void pop_completed(struct exec *x)
 {
 	struct exec_marks *m = &x->marks;
 
-	pthread_mutex_lock(&m->lock);
-	m->wanted = false;
-	while (!m->reaping && m->tail != m->head) {
+	while (m->tail != m->head && !(m->reaping && m->tail == m->reaped)) {
 		struct mark *k = &m->ring[m->tail % EXEC_MARKS];
 		int rc = CUDA_SUCCESS;
 
@@ -181,6 +185,15 @@ void marks_poll(struct exec *x)
 			break;
 		pop(x, rc);
 	}
+}
+
+void marks_poll(struct exec *x)
+{
+	struct exec_marks *m = &x->marks;
+
+	pthread_mutex_lock(&m->lock);
+	m->wanted = false;
+	pop_completed(x);
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -206,21 +219,47 @@ void marks_delegate(struct exec *x)
 	pthread_mutex_unlock(&m->lock);
 }
 
-/* One blocking step of the reaper, lock held on entry and exit. */
-static void reap_one(struct exec *x)
+/* Under the lock: half the window is free, or what is in flight was to be given up. */
+static bool decoder_has_to_do(struct exec *x)
+{
+	return x->marks.kernels <= atomic_load(&x->window) / 2 || x->env->ops->lease_due(x->env->ops_ctx);
+}
+
+/* Under the lock: the first mark somebody waits for. A decoder that sleeps because of a full window waits
+ * for half of it, so that it wakes once per half a window and not for each mark. */
+static uint64_t first_awaited(struct exec *x)
 {
 	struct exec_marks *m = &x->marks;
-	struct mark k = m->ring[m->tail % EXEC_MARKS];
+	uint64_t left = m->kernels, i;
+
+	for (i = m->tail; i + 1 != m->head; i++) {
+		const struct mark *k = &m->ring[i % EXEC_MARKS];
+
+		left -= k->kernels;
+		if (k->awaited || (atomic_load(&x->nudge) && left <= atomic_load(&x->window) / 2))
+			break;
+	}
+	return i;
+}
+
+/* One blocking step of the reaper, lock held on entry and exit. */
+static void reap(struct exec *x, uint64_t at)
+{
+	struct exec_marks *m = &x->marks;
+	struct mark k = m->ring[at % EXEC_MARKS];
 	int rc = CUDA_SUCCESS;
 
 	m->reaping = true;
+	m->reaped = at;
 	pthread_mutex_unlock(&m->lock);
 	for (uint32_t i = 0; i < k.events && !rc; i++)
 		if (exec_use_ctx(x, obj_handle(k.event[i].ctx)))
 			rc = x->drv->cuEventSynchronize(k.event[i].event);
 	pthread_mutex_lock(&m->lock);
+	pop_completed(x);
 	m->reaping = false;
-	pop(x, rc);
+	if (m->tail == at)
+		pop(x, rc);
 }
 
 static void *reaper(void *arg)
@@ -230,12 +269,17 @@ static void *reaper(void *arg)
 
 	pthread_mutex_lock(&m->lock);
 	while (!m->stop) {
+		uint64_t at;
+
 		if (!m->wanted || m->tail == m->head) {
 			pthread_cond_wait(&m->go, &m->lock);
 			continue;
 		}
-		reap_one(x);
-		if (m->tail == m->head || atomic_load(&x->nudge))
+		at = first_awaited(x);
+		reap(x, at);
+		if (m->tail <= at) /* an older one, of another stream, is not complete */
+			reap(x, m->tail);
+		if (m->tail == m->head || (atomic_load(&x->nudge) && decoder_has_to_do(x)))
 			exec_wake(x);
 	}
 	pthread_mutex_unlock(&m->lock);
@@ -256,7 +300,7 @@ void marks_drop_ctx(struct exec *x, struct obj *ctx)
 		for (uint32_t j = 0; j < k->events; j++)
 			if (k->event[j].ctx != ctx)
 				k->event[kept++] = k->event[j];
-			else if (!m->reaping || i != m->tail)
+			else if (!m->reaping || i != m->reaped)
 				event_give(x, &k->event[j]);
 		k->events = kept;
 	}

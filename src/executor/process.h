@@ -58,7 +58,7 @@ void lease_release(void *ctx);
 void lease_idle(void *ctx);
 void lease_wake(struct process *p);
 void lease_unit_begin(void *ctx);
-void lease_unit_end(void *ctx);
+void lease_units_end(void *ctx, uint32_t n);
 
 /* quota.c */
 int quota_take(void *ctx, uint64_t bytes);

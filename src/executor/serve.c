@@ -13,7 +13,6 @@
 #include "executor/call.h"
 #include "wire/ops_dec.h"
 
-#define BATCH 64u	 /* work entries between two looks at the control ring */
 #define BIG_COPY (512u << 10) /* bytes copied since the last mark */
 #define SERVING (-1)	 /* x->broken while all is well; anything else ends serving */
 #define PARKED_MAX VGPU_CH_CPL_ENTRIES
@@ -69,17 +68,17 @@ void exec_wake(struct exec *x)
 		atomic_store(&x->nudge, true); /* counter full: it is readable anyway */
 }
 
-bool exec_use_ctx(struct exec *x, uint32_t ctx)
+struct obj *exec_use_ctx(struct exec *x, uint32_t ctx)
 {
 	struct obj *o = obj_get(&x->handles, OBJ_CTX, ctx, 0); /* another thread may have destroyed it */
 
 	if (o && ctx == current_ctx && current_exec == x)
-		return true;
+		return o;
 	if (!o || x->drv->cuCtxSetCurrent(o->real))
-		return false;
+		return NULL;
 	current_ctx = ctx;
 	current_exec = x;
-	return true;
+	return o;
 }
 
 void exec_grace(struct exec *x)
@@ -170,14 +169,14 @@ static bool take_payload(struct exec *x, struct call *c, uint8_t *room)
 	return !op->reply_max || reply_ok(c);
 }
 
-static bool take(struct exec *x, struct call *c, const struct vgpu_entry *slot, bool work)
+/* Looks at the head of c->e, which the caller has copied. */
+static bool take_head(struct call *c, bool work)
 {
-	memset(c, 0, offsetof(struct call, body));
+	c->context = NULL;
 	c->reply = NULL;
 	c->reply_len = 0;
 	c->stream = NULL;
 	c->enqueued = c->running = false;
-	memcpy(&c->e, slot, sizeof(c->e));
 	if (c->e.opcode >= VGPU_OP_COUNT || !vgpu_op_info[c->e.opcode].name)
 		return false;
 	c->op = &vgpu_op_info[c->e.opcode];
@@ -186,9 +185,7 @@ static bool take(struct exec *x, struct call *c, const struct vgpu_entry *slot, 
 		return false;
 	if ((c->e.flags & VGPU_E_FOLLOWS) && !(c->op->flags & VGPU_OP_FOLLOWS))
 		return false;
-	if ((c->op->flags & VGPU_OP_SYNC) && !(c->e.flags & VGPU_E_REPLY))
-		return false;
-	return take_payload(x, c, x->payload);
+	return !(c->op->flags & VGPU_OP_SYNC) || (c->e.flags & VGPU_E_REPLY);
 }
 
 /* ---- running ---- */
@@ -219,7 +216,8 @@ static int execute(struct exec *x, struct call *c)
 	if (c->op->flags & VGPU_OP_CTX) {
 		if (sticky)
 			return (int)sticky;
-		if (!exec_use_ctx(x, c->ctx))
+		c->context = exec_use_ctx(x, c->ctx);
+		if (!c->context)
 			return CUDA_ERROR_INVALID_CONTEXT;
 	}
 	return exec_decoders[c->e.opcode](x, c);
@@ -334,9 +332,13 @@ static bool serve_control(struct exec *x)
 		return false;
 	}
 	while (x->ctl_tail != head && atomic_load(&x->broken) == SERVING) {
-		bool ok = take(x, &c, vgpu_ctl_slot(x->channel, x->ctl_tail), false);
-		enum when when = ok ? control_when(x, &c) : NOW;
+		enum when when = NOW;
+		bool ok;
 
+		c.e = *vgpu_ctl_slot(x->channel, x->ctl_tail);
+		ok = take_head(&c, false) && take_payload(x, &c, x->payload);
+		if (ok)
+			when = control_when(x, &c);
 		if (ok && when == LATER)
 			ok = park(x, &c);
 		else if (ok)
@@ -353,12 +355,12 @@ static bool serve_control(struct exec *x)
 
 /* ---- work ring ---- */
 
-/* May the entry be issued now? Otherwise it stays in the ring and is taken anew. */
+/* May the entry be issued now? Otherwise it waits in x->taken. */
 bool exec_may_issue(struct exec *x, const struct call *c)
 {
 	if (!marks_room(x))
 		return false;
-	if ((c->op->flags & VGPU_OP_GATED) && atomic_load(&x->in_flight) >= atomic_load(&x->window)) {
+	if ((c->op->flags & VGPU_OP_GATED) && exec_in_flight(x) >= atomic_load(&x->window)) {
 		marks_close(x);
 		return false;
 	}
@@ -391,25 +393,57 @@ static void charge(struct exec *x)
 	x->charged_bytes = 0;
 }
 
+/* Copies what the guest has published, once. false: the protocol is broken. */
+static bool take_work(struct exec *x)
+{
+	uint64_t head = vgpu_load64(&x->guest->work_head);
+
+	if (head - x->work_tail > VGPU_CH_WORK_ENTRIES)
+		return false;
+	for (; (int64_t)(head - x->work_taken) > 0 && x->work_taken - x->work_tail < EXEC_TAKEN; x->work_taken++) {
+		struct vgpu_entry *e = &x->taken[x->work_taken % EXEC_TAKEN];
+
+		*e = *vgpu_work_slot(x->channel, x->work_taken);
+		if (e->pay_len && e->pay_off < VGPU_CHANNEL_STRIDE)
+			__builtin_prefetch((char *)x->channel + e->pay_off);
+	}
+	return true;
+}
+
+/* What the guest may reuse now. */
+static void publish_tail(struct exec *x)
+{
+	vgpu_store64(&x->host->work_tail, x->work_tail);
+	vgpu_store64(&x->host->calls, x->calls);
+	charge(x);
+}
+
 /* Somebody waits for what was issued, or for its staging memory. */
 static void hurry(struct exec *x)
 {
 	if (!x->marks.open.calls && x->charged_bytes <= BIG_COPY)
 		return;
 	marks_close(x);
-	charge(x);
+	publish_tail(x);
 	marks_poll(x);
 }
 
-/* Issues the entry or sets it aside; false: it stays in the ring. */
-static bool serve_entry(struct exec *x, struct call *c)
+/* Issues the first entry taken or sets it aside; false: it stays where it is, or the protocol is broken. */
+static bool serve_entry(struct exec *x)
 {
-	c->index = x->work_tail;
-	if (held_wants(x, c))
-		return held_add(x, c);
-	if (!exec_may_issue(x, c))
+	struct call c;
+
+	c.e = x->taken[x->work_tail % EXEC_TAKEN];
+	c.index = x->work_tail;
+	if (!take_head(&c, true) || !take_payload(x, &c, x->payload)) {
+		exec_break(x, VGPU_ERR_PROTOCOL);
 		return false;
-	exec_issue(x, c);
+	}
+	if (held_wants(x, &c))
+		return held_add(x, &c);
+	if (!exec_may_issue(x, &c))
+		return false;
+	exec_issue(x, &c);
 	return true;
 }
 
@@ -429,30 +463,21 @@ static bool serve_held(struct exec *x)
 
 static bool serve_work(struct exec *x)
 {
-	uint64_t head = vgpu_load64(&x->guest->work_head), n = 0;
-	struct call c;
+	unsigned n = 0;
 
-	if (head - x->work_tail > VGPU_CH_WORK_ENTRIES) {
+	if (!take_work(x)) {
 		exec_break(x, VGPU_ERR_PROTOCOL);
 		return false;
 	}
-	while (x->work_tail != head && n < BATCH && atomic_load_explicit(&x->broken, memory_order_relaxed) == SERVING) {
-		if (!take(x, &c, vgpu_work_slot(x->channel, x->work_tail), true)) {
-			exec_break(x, VGPU_ERR_PROTOCOL);
-			break;
-		}
-		if (!serve_entry(x, &c))
-			break;
+	while (x->work_tail != x->work_taken && atomic_load_explicit(&x->broken, memory_order_relaxed) == SERVING &&
+	       serve_entry(x)) {
 		n++;
 		x->work_tail++;
+		x->calls++;
 		hurry(x);
-		vgpu_store64(&x->host->work_tail, x->work_tail);
 	}
-	if (n) {
-		x->calls += n;
-		vgpu_store64(&x->host->calls, x->calls);
-		charge(x);
-	}
+	if (n)
+		publish_tail(x);
 	if (x->parked && n)
 		unpark(x);
 	return n != 0;
@@ -499,7 +524,7 @@ static bool sleep_until_called(struct exec *x, bool was_blocked)
 	vgpu_store32(&x->host->sleeping, x->sleeps + (was_blocked ? VGPU_SLEEP_CONTROL : VGPU_SLEEP_ANY));
 	vgpu_fence();
 	again = was_blocked ? vgpu_load64(&x->guest->ctl_head) != x->ctl_tail ||
-			      (atomic_load(&x->gate.state) == GATE_HELD && atomic_load(&x->in_flight) < atomic_load(&x->window))
+			      (atomic_load(&x->gate.state) == GATE_HELD && exec_in_flight(x) < atomic_load(&x->window))
 			    : work_waiting(x);
 	if (!again && atomic_load(&x->broken) == SERVING) {
 		marks_delegate(x);
@@ -514,28 +539,35 @@ static bool sleep_until_called(struct exec *x, bool was_blocked)
 	return p[0].revents || p[1].revents;
 }
 
-static void idle(struct exec *x)
+/* Looks for work a while before it sleeps. Blocked by a full window or the lease it need not: the device,
+ * or another tenant, has work for longer than a wake-up takes. */
+static bool spin_for_work(struct exec *x, uint64_t until)
 {
-	uint64_t since = vgpu_now_ns(), until = since + x->spin.budget_ns, done = atomic_load(&x->marks.done);
-	bool was_blocked = blocked(x), enough = false;
+	bool found = false;
 
-	marks_close(x);
-	while (!enough && vgpu_now_ns() < until) {
+	while (!found && vgpu_now_ns() < until) {
 		for (int i = 0; i < 8; i++)
 			vgpu_pause();
 		marks_poll(x);
 		atomic_fetch_add(&x->turn, 1);
-		enough = was_blocked ? atomic_load(&x->marks.done) != done ||
-				       vgpu_load64(&x->guest->ctl_head) != x->ctl_tail
-				     : work_waiting(x);
+		found = work_waiting(x);
 	}
-	vgpu_spin_learn(&x->spin, enough);
-	if (enough)
+	vgpu_spin_learn(&x->spin, found);
+	return found;
+}
+
+static void idle(struct exec *x)
+{
+	uint64_t since = vgpu_now_ns();
+	bool was_blocked = blocked(x);
+
+	marks_close(x);
+	if (!was_blocked && spin_for_work(x, since + x->spin.budget_ns))
 		return;
 	gate_step(x);
 	if (!was_blocked)
 		gate_idle(x);
-	if (sleep_until_called(x, was_blocked))
+	if (sleep_until_called(x, was_blocked) && !was_blocked)
 		vgpu_spin_waited(&x->spin, vgpu_now_ns() - since);
 }
 

@@ -50,5 +50,5 @@ int uploads_order(struct exec *x, const struct call *c, struct obj *stream)
 void uploads_note(struct exec *x, const struct call *c, struct obj *stream)
 {
 	x->upload = (struct exec_upload){ .pending = true, .ctx = c->ctx, .stream = obj_handle(stream),
-					  .index = x->work_tail };
+					  .index = c->index };
 }

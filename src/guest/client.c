@@ -9,6 +9,12 @@
 
 #define START_TIMEOUT_MS 30000
 #define SLOT_BITS 9u
+#define ROOM_SPINS 20u /* some microseconds */
+#define ROOM_NAP_NS 50000l
+#define ROOM_NAPS 4u /* doublings */
+/* Who found the work ring full waits for this many free entries: one at a time would wake it for each. The
+ * executor has the rest to do meanwhile, three times of what it took for these. */
+#define ROOM_ENTRIES (VGPU_CH_WORK_ENTRIES / 4)
 _Static_assert(1u << SLOT_BITS == CLIENT_SLOTS, "tag holds the slot number");
 
 /* ---- death ---- */
@@ -93,19 +99,23 @@ static void ring_bell(struct vgpu_client *cl, bool control)
 	cl->port->ops->bell(cl->port);
 }
 
-/* For room in a ring, which the executor makes without saying so. Returns death. */
+/*
+ * For room in a ring, which the executor makes without saying so. Returns death. The first rounds spin;
+ * then each sleep is twice as long as the one before: whoever waits so is far ahead of the device.
+ */
 static int wait_for_room(struct vgpu_client *cl, unsigned *round)
 {
-	struct timespec t = { .tv_nsec = 50000 };
+	unsigned nap = ++*round - ROOM_SPINS;
+	struct timespec t = { .tv_nsec = ROOM_NAP_NS << (nap < ROOM_NAPS ? nap : ROOM_NAPS) };
 
-	if (++*round < 200) {
+	if (*round < ROOM_SPINS) {
 		for (int i = 0; i < 10; i++)
 			vgpu_pause();
 		return 0;
 	}
 	ring_bell(cl, true);
 	nanosleep(&t, NULL);
-	return client_death(cl, *round % 64 == 0);
+	return client_death(cl, true);
 }
 
 /* Takes what the executor has completed. Whoever holds reap_lock does it for all. */
@@ -366,14 +376,16 @@ static void refresh(struct vgpu_client *cl)
 {
 	cl->work_tail_seen = vgpu_load64(&cl->host->work_tail);
 	vgpu_bytes_free(&cl->param, cl->work_tail_seen, cl->work_head);
+	vgpu_bytes_free(&cl->stage, vgpu_load64(&cl->host->work_done), cl->work_head);
 }
 
-/* Entry, param and stage room, or false with nothing taken. */
-static bool reserve(struct vgpu_client *cl, uint32_t pay, int64_t *pay_at, uint32_t len, int64_t *stage_at)
+/* `entries` free ones, param and stage room, or false with nothing taken. */
+static bool reserve(struct vgpu_client *cl, uint32_t entries, uint32_t pay, int64_t *pay_at, uint32_t len,
+		    int64_t *stage_at)
 {
 	uint64_t old_param = cl->param.head;
 
-	if (cl->work_head - cl->work_tail_seen >= VGPU_CH_WORK_ENTRIES)
+	if (cl->work_head - cl->work_tail_seen > VGPU_CH_WORK_ENTRIES - entries)
 		return false;
 	*pay_at = pay ? vgpu_bytes_take(&cl->param, pay) : 0;
 	if (*pay_at < 0)
@@ -386,24 +398,31 @@ static bool reserve(struct vgpu_client *cl, uint32_t pay, int64_t *pay_at, uint3
 	return true;
 }
 
+/* work_lock held; false, unlocked: the executor is gone. */
+static bool wait_reserve(struct vgpu_client *cl, uint32_t pay, int64_t *pay_at, uint32_t len, int64_t *stage_at)
+{
+	unsigned round = 0;
+
+	for (;;) {
+		refresh(cl);
+		if (reserve(cl, round < ROOM_SPINS ? 1 : ROOM_ENTRIES, pay, pay_at, len, stage_at))
+			return true;
+		pthread_mutex_unlock(&cl->work_lock);
+		if (wait_for_room(cl, &round))
+			return false;
+		pthread_mutex_lock(&cl->work_lock);
+	}
+}
+
 struct vgpu_entry *work_begin_staged(struct vgpu_client *cl, uint16_t opcode, uint32_t ctx, uint32_t pay, void **payload,
 				     uint32_t len, uint32_t *at)
 {
 	struct vgpu_entry *e;
 	int64_t pay_at, stage_at;
-	unsigned round = 0;
 
 	pthread_mutex_lock(&cl->work_lock);
-	while (!reserve(cl, pay, &pay_at, len, &stage_at)) {
-		refresh(cl);
-		vgpu_bytes_free(&cl->stage, vgpu_load64(&cl->host->work_done), cl->work_head);
-		if (reserve(cl, pay, &pay_at, len, &stage_at))
-			break;
-		pthread_mutex_unlock(&cl->work_lock);
-		if (wait_for_room(cl, &round))
-			return NULL;
-		pthread_mutex_lock(&cl->work_lock);
-	}
+	if (!reserve(cl, 1, pay, &pay_at, len, &stage_at) && !wait_reserve(cl, pay, &pay_at, len, &stage_at))
+		return NULL;
 	e = vgpu_work_slot(cl->channel, cl->work_head);
 	e->opcode = opcode;
 	e->flags = 0;

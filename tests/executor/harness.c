@@ -44,9 +44,9 @@ static void begin_unit(void *c)
 {
 	atomic_fetch_add(&((struct harness_counters *)c)->units_begun, 1);
 }
-static void end_unit(void *c)
+static void end_units(void *c, uint32_t n)
 {
-	atomic_fetch_add(&((struct harness_counters *)c)->units_ended, 1);
+	atomic_fetch_add(&((struct harness_counters *)c)->units_ended, n);
 }
 static int take(void *p, uint64_t n)
 {
@@ -87,7 +87,7 @@ static void unsupported(void *p, uint16_t op)
 
 const struct exec_ops harness_ops = {
 	.lease_acquire = acquire, .lease_try = held, .lease_due = due, .lease_release = nothing, .lease_idle = idle,
-	.unit_begin = begin_unit, .unit_end = end_unit, .quota_take = take, .quota_give = give, .quota_info = info,
+	.unit_begin = begin_unit, .units_end = end_units, .quota_take = take, .quota_give = give, .quota_info = info,
 	.charge_bytes = bytes, .charge_launches = launches, .extents_check = check, .count_unsupported = unsupported,
 };
 
