@@ -86,6 +86,7 @@ const struct view_column view_status[] = {
 	{"policy", "Policy", VIEW_TEXT},
 	{"vms", "VMs", VIEW_COUNT},
 	{"executors", "Executors", VIEW_COUNT},
+	{"spare", "Spare executor", VIEW_TEXT},
 	{"handovers", "Lease hand-overs", VIEW_COUNT},
 	{"handover_mean_us", "Mean wait for a hand-over", VIEW_MICROSECONDS},
 	{"state", "State", VIEW_TEXT},

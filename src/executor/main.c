@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -19,7 +20,8 @@ struct arguments {
 	struct jail jail;
 	unsigned channel;
 	int device;
-	uint64_t bar_size; /* 0: a probe */
+	uint64_t bar_size; /* 0: a probe or a spare */
+	bool spare;
 	uint64_t context_bytes;
 	const char *driver;
 };
@@ -29,7 +31,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 	static const struct option longs[] = {
 		{"namespaces", 1, NULL, 'n'}, {"uid", 1, NULL, 'u'},	  {"channel", 1, NULL, 'c'},
 		{"device", 1, NULL, 'd'},     {"bar-size", 1, NULL, 'b'}, {"memory", 1, NULL, 'm'},
-		{"context-bytes", 1, NULL, 'C'}, {"landlock", 1, NULL, 'l'},   {"driver", 1, NULL, 'D'},	  {"log-level", 1, NULL, 'L'}, {0},
+		{"context-bytes", 1, NULL, 'C'}, {"landlock", 1, NULL, 'l'},   {"driver", 1, NULL, 'D'},	  {"log-level", 1, NULL, 'L'},
+		{"spare", 0, NULL, 's'}, {0},
 	};
 	int c;
 
@@ -64,6 +67,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 			break;
 		case 'L':
 			log_set_level((enum log_level)log_level_parse(optarg));
+			break;
+		case 's':
+			a->spare = true;
 			break;
 		default:
 			return -1;
@@ -192,6 +198,30 @@ static struct vgpu_err *process_init(struct process *p)
 	return NULL;
 }
 
+/* A spare learns whom it serves: once. Whatever else it is told means that nobody needs it any more. */
+static void wait_channel(struct process *p, struct exec_env *env)
+{
+	struct pollfd f = {.fd = p->link.fd, .events = POLLIN};
+	const struct ipc_channel *c;
+	char why[128];
+	struct msg m;
+	int rc;
+
+	p->link.state = IPC_S_START;
+	process_tell(p, IPC_X_SPARE, NULL, 0);
+	while ((rc = msg_recv(&p->link, &m, why, sizeof(why))) == 0)
+		poll(&f, 1, -1);
+	if (rc < 0 || m.type != IPC_CHANNEL)
+		_exit(0);
+	c = (const void *)m.payload;
+	env->bar_size = c->bar_size;
+	env->channel = c->channel;
+	env->memfd = msg_take_fd(&m, 0);
+	env->bell_fd = msg_take_fd(&m, 1);
+	env->irq_fd = msg_take_fd(&m, 2);
+	p->link.state = IPC_S_RUN;
+}
+
 static uint32_t serve(struct process *p, const struct arguments *a, struct cuda_driver *d)
 {
 	struct exec_env env = {.driver = d, .device = a->device, .memfd = IPC_FD_BAR, .bar_size = a->bar_size,
@@ -206,6 +236,8 @@ static uint32_t serve(struct process *p, const struct arguments *a, struct cuda_
 	if (e)
 		end(p, VGPU_ERR_NO_DEVICE, e->text);
 	e = jail_close(&a->jail);
+	if (!e && a->spare)
+		wait_channel(p, &env);
 	if (!e)
 		e = map_channel(&env);
 	if (!e && process_start_control(p))
@@ -244,7 +276,7 @@ int main(int argc, char **argv)
 	e = open_driver(&a, &d, &dev);
 	if (e)
 		end(&p, VGPU_ERR_NO_DEVICE, e->text);
-	if (!a.bar_size)
+	if (!a.bar_size && !a.spare)
 		probe(&p, &d, dev);
 	end(&p, serve(&p, &a, &d), "");
 }

@@ -640,8 +640,12 @@ static void announce(struct exec *x)
 {
 	struct vgpu_host_words *w = vgpu_host_words(x->host);
 
+	uint64_t one = 1;
+
 	w->api_hash = VGPU_API_HASH;
 	vgpu_store32(&w->ready, 1);
+	if (write(x->env->irq_fd, &one, sizeof(one)) < 0)
+		return; /* full counter = pending interrupt */
 }
 
 int exec_serve(struct exec_env *env)

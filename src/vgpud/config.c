@@ -19,6 +19,7 @@
 #define UID_LAST 1900000999ull
 
 static const char *const landlock_choices[] = {"require", "accept-missing", NULL};
+static const char *const spare_choices[] = {"off", "on", NULL};
 static const char *const level_choices[] = {"error", "warning", "info", "debug", NULL};
 
 #define AT(field) offsetof(struct vgpud_config, field)
@@ -45,6 +46,7 @@ const struct conf_key config_keys[] = {
 	VALUE("hard-timeout", CONF_DURATION, hard_timeout_ns, 0, 86400 * NS_PER_S),
 	VALUE("spawn-burst", CONF_NUMBER, spawn_burst, 1, 1000),
 	VALUE("spawn-rate", CONF_NUMBER, spawn_per_s, 1, 1000),
+	{"spare", CONF_CHOICE, AT(spare), 0, 0, 0, spare_choices},
 	VALUE("executor-memory", CONF_SIZE, executor_memory, 0, 1ull << 50),
 	VALUE("fault-limit", CONF_NUMBER, fault_limit, 1, 1000),
 	VALUE("fault-window", CONF_DURATION, fault_window_ns, NS_PER_S, 86400 * NS_PER_S),
@@ -67,6 +69,7 @@ void config_defaults(struct vgpud_config *c)
 		.job_timeout_ns = 30 * NS_PER_S,
 		.spawn_burst = 4,
 		.spawn_per_s = 1,
+		.spare = 1,
 		.fault_limit = 5,
 		.fault_window_ns = 600 * NS_PER_S,
 		.broker_uid = -1u, .broker_gid = -1u, .control_gid = -1u, .qemu_uid = -1u, .qemu_gid = -1u,

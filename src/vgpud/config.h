@@ -25,6 +25,7 @@ struct vgpud_config {
 	uint64_t quantum_ns;
 	uint64_t job_timeout_ns, hard_timeout_ns; /* hard 0 = none */
 	uint64_t spawn_burst, spawn_per_s;
+	unsigned spare; /* an executor waits ahead of need */
 	uint64_t executor_memory; /* RLIMIT_DATA of an executor, bytes; 0 = none */
 	uint64_t fault_limit, fault_window_ns;
 

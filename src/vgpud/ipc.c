@@ -26,14 +26,17 @@ static const struct msg_rule rules[IPC_TYPES] = {
 	[IPC_CLOSE] =       {"CLOSE",       sizeof(struct ipc_id),        0, 0,        B, ANY},
 	[IPC_SPAWN] =       {"SPAWN",       sizeof(struct ipc_spawn),     0, 0,        B, ANY},
 	[IPC_KILL] =        {"KILL",        sizeof(struct ipc_id),        0, 0,        B, ANY},
+	[IPC_ASSIGN] =      {"ASSIGN",      sizeof(struct ipc_spawn),     0, 0,        B, RUN},
 	[IPC_X_DEVICE] =    {"X_DEVICE",    sizeof(struct ipc_x_device),  0, 0,        X, START},
-	[IPC_X_READY] =     {"X_READY",     sizeof(struct ipc_x_ready),   0, 0,        X, START | IPC_S_ADOPT},
+	[IPC_X_SPARE] =     {"X_SPARE",     0,                            0, 0,        X, START},
+	[IPC_X_READY] =     {"X_READY",     sizeof(struct ipc_x_ready),   0, 0,        X, ANY},
 	[IPC_X_END] =       {"X_END",       sizeof(struct ipc_x_end),     0, 0,        X, ANY},
 	[IPC_X_QUOTA] =     {"X_QUOTA",     sizeof(struct ipc_x_quota),   0, 0,        X, ANY},
 	[IPC_X_EXTENTS] =   {"X_EXTENTS",   sizeof(struct ipc_x_extents), 0, 0,        X, RUN | IPC_S_ADOPT},
 	[IPC_RESULT] =      {"RESULT",      sizeof(struct ipc_result),    0, 0,        B, ANY},
 	[IPC_ADOPT] =       {"ADOPT",       0,                            0, 0,        B, ANY},
 	[IPC_STOP] =        {"STOP",        0,                            0, 0,        B, ANY},
+	[IPC_CHANNEL] =     {"CHANNEL",     sizeof(struct ipc_channel),   3, 3,        B, START},
 };
 
 const struct msg_table ipc_table = {rules, IPC_TYPES};

@@ -43,8 +43,10 @@ enum ipc_type {
 	IPC_CLOSE,
 	IPC_SPAWN, /* answered by SPAWNED or EXITED */
 	IPC_KILL,
+	IPC_ASSIGN, /* a spare gets its channel; answered as SPAWN is from then on */
 	/* executor -> broker */
 	IPC_X_DEVICE, /* probe only: what the device is */
+	IPC_X_SPARE, /* spare only: prepared and jailed, waits for CHANNEL */
 	IPC_X_READY,
 	IPC_X_END, /* last word before it exits by itself */
 	IPC_X_QUOTA, /* answered by RESULT */
@@ -53,6 +55,7 @@ enum ipc_type {
 	IPC_RESULT,
 	IPC_ADOPT, /* answered by X_READY, then by the unanswered request again */
 	IPC_STOP,
+	IPC_CHANNEL, /* spare only, sent by the keeper with ASSIGN; fds: BAR2, doorbell, interrupt */
 	IPC_TYPES
 };
 
@@ -113,9 +116,17 @@ struct ipc_handover {
 	char text[128];
 };
 
+#define IPC_PROBE 0u
+#define IPC_SPARE 1u
+
 struct ipc_spawn {
-	uint32_t exec, conn; /* IPC_NO_CONN: a probe */
-	uint32_t channel, generation;
+	uint32_t exec, conn;
+	uint32_t channel, generation; /* IPC_NO_CONN: channel is IPC_PROBE or IPC_SPARE */
+};
+
+struct ipc_channel {
+	uint64_t bar_size;
+	uint32_t channel, pad;
 };
 
 struct ipc_x_device {
@@ -151,7 +162,7 @@ enum ipc_exec_fd {
 	IPC_FD_LEASE,
 	IPC_FD_KICK,   /* eventfd: look at my lease page */
 	IPC_FD_DRIVER, /* the driver library, opened by the keeper */
-	IPC_FD_BAR,    /* from here on: not for a probe */
+	IPC_FD_BAR,    /* from here on: not for a probe or a spare */
 	IPC_FD_BELL,
 	IPC_FD_IRQ,
 	IPC_FD_END

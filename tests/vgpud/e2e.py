@@ -249,6 +249,51 @@ def test_broker_dies_while_cleaning():
         p.close()
 
 
+def memory_of(pid):
+    """What an executor has of a VM's memory: mapped or open."""
+    maps = pathlib.Path(f'/proc/{pid}/maps').read_text()
+    links = [os.readlink(f'/proc/{pid}/fd/{fd}') for fd in os.listdir(f'/proc/{pid}/fd')]
+    return [x for x in maps.splitlines() + links if 'vgpu-bar' in x]
+
+
+def spare_of(v, *others):
+    wait_for('a spare executor', lambda: v.ok('status')['spare'] == 'ready')
+    pids = [p for p in v.children('vgpu-executor') if p not in others]
+    assert len(pids) == 1, pids
+    return pids[0]
+
+
+def test_spare():
+    """One executor waits, jailed, with nobody's memory; it is given away once and never comes back."""
+    with Vgpud('spare=on') as v:
+        spare = spare_of(v)
+        assert 'Seccomp:\t2' in pathlib.Path(f'/proc/{spare}/status').read_text() and not memory_of(spare)
+        for name in ('a', 'b'):
+            v.ok('register-vm', name=name, quota=1 << 28)
+        out, _ = spinner(v, 'a', '10', '100').communicate(timeout=60)
+        assert 'launches 100' in out, out
+        wait_for('its end with the program it served', lambda: not pathlib.Path(f'/proc/{spare}').exists())
+        second = spare_of(v)
+        p, q = Peer(v.run, 'a'), Peer(v.run, 'b')
+        p.want(1)
+        assert p.wait_state(RUNNING, DEAD) == RUNNING, v.log_text()
+        assert executor_of(v, 'a') == second and memory_of(second)
+        third = spare_of(v, second)
+        assert not memory_of(third)
+        os.kill(third, signal.SIGKILL)
+        q.want(1)
+        assert q.wait_state(RUNNING, DEAD) == RUNNING, 'without a spare it starts as ever'
+        fourth = spare_of(v, second, executor_of(v, 'b'))
+        broker = v.children('vgpu-broker')
+        os.kill(broker[0], signal.SIGKILL)
+        wait_for('a new broker', lambda: v.children('vgpu-broker') not in ([], broker))
+        wait_for('its control socket', lambda: v.ask('status')['ok'])
+        fifth = spare_of(v, second, executor_of(v, 'b'))
+        assert fifth != fourth and p.state() == q.state() == RUNNING, 'what was given away is adopted'
+        p.close()
+        q.close()
+
+
 def test_keeper_dies():
     with Vgpud() as v:
         v.ok('register-vm', name='a')

@@ -49,7 +49,7 @@ class Vgpud:
         self.run = self.dir / 'run'
         self.driver = driver
         self.options = [f'run-dir={self.run}', f'state-dir={self.dir}/state', 'landlock=accept-missing',
-                        'bar-budget=64G', 'spawn-burst=100', *options]
+                        'bar-budget=64G', 'spawn-burst=100', 'spare=off', *options]
         self.process = None
 
     def command(self):

@@ -30,7 +30,7 @@ void to_keeper(struct broker *b, uint16_t type, const void *p, size_t size)
 {
 }
 
-int exec_spawn(struct broker *b, struct channel *ch)
+int exec_spawn(struct channel *ch)
 {
 	return -ENOMEM;
 }

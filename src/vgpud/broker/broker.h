@@ -87,8 +87,10 @@ struct bconn {
 struct bexec {
 	struct list node;
 	struct broker *broker;
-	struct vm *vm;	     /* NULL: the probe */
+	struct vm *vm;	     /* NULL: the probe, or the spare */
 	struct channel *channel;
+	bool prepared; /* a spare that waits for its channel */
+	bool given;    /* was the spare, has a channel */
 	uint32_t id;
 	int32_t pid;
 	struct msg_chan link; /* fd -1 until spawned */
@@ -134,6 +136,9 @@ struct broker {
 	bool synced, ready;
 	uint64_t refusals_since; /* ns: begin of the window */
 	unsigned refusals;	 /* in it */
+	struct bexec *spare;
+	uint64_t spare_at; /* ns: not before */
+	unsigned spare_failures;
 	char probe_text[IPC_TEXT_LEN]; /* why the probe failed */
 	unsigned listening_pending; /* LISTEN answers awaited before READY */
 	char state_trouble[512]; /* why the last write to state.db failed; empty: it did not */
@@ -189,11 +194,18 @@ void channel_adopt(struct channel *ch);
 void channel_show(struct channel *ch);
 
 /* exec.c */
-int exec_spawn(struct broker *b, struct channel *ch);
+int exec_spawn(struct channel *ch);
+struct bexec *exec_start(struct broker *b, uint32_t what); /* IPC_PROBE or IPC_SPARE; NULL: no memory */
 void exec_spawned(struct broker *b, struct msg *m);
 void exec_exited(struct broker *b, const struct ipc_exited *m);
 void exec_watch(struct bexec *x, uint64_t now);
 void quota_publish(struct vm *vm);
+
+/* spare.c */
+void spare_step(struct broker *b, uint64_t now);
+struct bexec *spare_take(struct broker *b); /* NULL: none is ready. Not the spare any more */
+bool spare_ended(struct broker *b, const struct bexec *x); /* was it the spare? */
+const char *spare_state(const struct broker *b); /* for people */
 
 /* device.c */
 int device_init(struct broker *b);

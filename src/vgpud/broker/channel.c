@@ -92,7 +92,7 @@ static void do_kill(struct channel *ch)
 
 static void do_spawn(struct channel *ch)
 {
-	int rc = exec_spawn(ch->conn->broker, ch);
+	int rc = exec_spawn(ch);
 
 	if (!rc)
 		return;

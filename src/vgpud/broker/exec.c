@@ -64,7 +64,7 @@ static int quota_change(struct bexec *x, int64_t bytes)
 
 /* ---- life ---- */
 
-static struct bexec *exec_new(struct broker *b, uint32_t id, struct channel *ch)
+static struct bexec *exec_new(struct broker *b, uint32_t id)
 {
 	struct bexec *x = calloc(1, sizeof(*x));
 
@@ -72,14 +72,7 @@ static struct bexec *exec_new(struct broker *b, uint32_t id, struct channel *ch)
 		return NULL;
 	x->broker = b;
 	x->id = id;
-	x->channel = ch;
-	x->vm = ch ? ch->conn->vm : NULL;
 	x->link.fd = -1;
-	if (ch) {
-		ch->exec = x;
-		x->vm->spawned++;
-		sched_client_init(&x->client, &x->vm->tenant);
-	}
 	list_add_tail(&b->execs, &x->node);
 	return x;
 }
@@ -113,30 +106,63 @@ static void exec_free(struct bexec *x)
 	free(x);
 }
 
-/* ch NULL: the probe. The first context of a VM is paid by its reservation, further ones by its quota. */
-int exec_spawn(struct broker *b, struct channel *ch)
+static void exec_bind(struct bexec *x, struct channel *ch)
 {
-	struct ipc_spawn m = {.exec = ++b->next_exec, .conn = IPC_NO_CONN};
-	struct bexec *x = exec_new(b, m.exec, ch);
+	x->channel = ch;
+	x->vm = ch->conn->vm;
+	x->vm->spawned++;
+	ch->exec = x;
+	sched_client_init(&x->client, &x->vm->tenant);
+	quota_publish(x->vm);
+}
+
+/* The first context of a VM is paid by its reservation, further ones by its quota. */
+static int pay_context(struct bexec *x)
+{
+	uint64_t overhead = x->broker->cfg.context_overhead;
+	int rc;
+
+	if (!overhead || first_of_vm(x))
+		return 0;
+	rc = quota_change(x, (int64_t)overhead);
+	if (!rc)
+		x->overhead = overhead;
+	return rc;
+}
+
+struct bexec *exec_start(struct broker *b, uint32_t what)
+{
+	struct ipc_spawn m = {.exec = ++b->next_exec, .conn = IPC_NO_CONN, .channel = what};
+	struct bexec *x = exec_new(b, m.exec);
+
+	if (x)
+		to_keeper(b, IPC_SPAWN, &m, sizeof(m));
+	return x;
+}
+
+/* The spare if one waits, else a new process. */
+int exec_spawn(struct channel *ch)
+{
+	struct broker *b = ch->conn->broker;
+	struct bexec *spare = spare_take(b), *x = spare ? spare : exec_new(b, ++b->next_exec);
+	struct ipc_spawn m = {.conn = ch->conn->id, .channel = ch->index, .generation = ch->generation};
+	struct ipc_id kill = {spare ? spare->id : 0};
+	int rc;
 
 	if (!x)
 		return -ENOMEM;
-	if (ch) {
-		m.conn = ch->conn->id;
-		m.channel = ch->index;
-		m.generation = ch->generation;
-		if (b->cfg.context_overhead && !first_of_vm(x)) {
-			int rc = quota_change(x, (int64_t)b->cfg.context_overhead);
-
-			if (rc) {
-				exec_free(x);
-				return rc;
-			}
-			x->overhead = b->cfg.context_overhead;
-		}
+	m.exec = x->id;
+	x->given = spare;
+	exec_bind(x, ch);
+	rc = pay_context(x);
+	if (!rc) {
+		to_keeper(b, spare ? IPC_ASSIGN : IPC_SPAWN, &m, sizeof(m));
+		return 0;
 	}
-	to_keeper(b, IPC_SPAWN, &m, sizeof(m));
-	return 0;
+	if (spare)
+		to_keeper(b, IPC_KILL, &kill, sizeof(kill));
+	exec_free(x);
+	return rc;
 }
 
 /* Edge-triggered and never read: the executor holds the same open file and could make a read wait. */
@@ -177,9 +203,10 @@ static struct bexec *exec_adopt(struct broker *b, const struct ipc_spawned *s)
 
 	if (!ch || ch->exec)
 		return NULL;
-	x = exec_new(b, s->exec, ch);
+	x = exec_new(b, s->exec);
 	if (!x)
 		return NULL;
+	exec_bind(x, ch);
 	ch->generation = s->generation;
 	ch->state = CH_STARTING; /* until it says READY */
 	return x;
@@ -197,7 +224,8 @@ void exec_spawned(struct broker *b, struct msg *m)
 	if (!x)
 		x = exec_adopt(b, s);
 	if (!x || exec_attach(x, m)) {
-		log_warning("executor %u is not ours or cannot be attached: killed", s->exec);
+		if (s->conn != IPC_NO_CONN) /* else an earlier broker's spare */
+			log_warning("executor %u is not ours or cannot be attached: killed", s->exec);
 		to_keeper(b, IPC_KILL, &kill, sizeof(kill));
 		return;
 	}
@@ -215,7 +243,7 @@ static void drain(struct bexec *x, unsigned most);
 
 static void describe_exit(const struct bexec *x, const struct ipc_exited *m)
 {
-	const char *vm = x->vm ? x->vm->set.name : "(probe)";
+	const char *vm = x->vm ? x->vm->set.name : x == x->broker->spare ? "(spare)" : "(probe)";
 	unsigned ch = x->channel ? x->channel->index : 0;
 
 	if (m->status == -1)
@@ -272,15 +300,17 @@ void exec_exited(struct broker *b, const struct ipc_exited *m)
 	struct bexec *x = exec_by_id(b, m->exec);
 	struct channel *ch;
 	struct vm *vm;
-	bool ours;
+	bool ours, unserved;
 
 	if (!x)
 		return;
 	drain(x, UINT_MAX); /* its last word may still lie in the socket */
 	describe_exit(x, m);
 	if (!x->vm) {
+		bool spare = spare_ended(b, x);
+
 		exec_free(x);
-		if (!b->dev.known)
+		if (!spare && !b->dev.known)
 			broker_ready(b, b->probe_text[0] ? b->probe_text : m->status == -1 ? m->text
 					: "the executor that looks at the device died");
 		return;
@@ -291,10 +321,16 @@ void exec_exited(struct broker *b, const struct ipc_exited *m)
 	count_totals(x);
 	vm->quota_used -= x->quota_used;
 	ours = ch->state == CH_KILLING;
-	if (ch->error == VGPU_ERR_NONE)
+	/* A spare may end, for whatever reason, in the moment it is given away: nothing the guest did. */
+	unserved = x->given && x->link.state == IPC_S_START && ch->state == CH_STARTING;
+	if (!unserved && ch->error == VGPU_ERR_NONE)
 		ch->error = exit_error(x, m);
 	exec_free(x);
 	quota_publish(vm);
+	if (unserved && !exec_spawn(ch))
+		return;
+	if (unserved)
+		ch->error = VGPU_ERR_SPAWN;
 	if (!ours && is_fault(ch->error))
 		on_fault(vm, ch->error);
 	channel_event(ch, CH_EXIT);
@@ -328,12 +364,18 @@ static void on_ready(struct bexec *x, const void *p)
 {
 	const struct ipc_x_ready *m = p;
 
+	if (x->link.state == IPC_S_RUN) /* its first one, on its way when a new broker asked for it again */
+		return;
 	if (x->link.state == IPC_S_ADOPT && m->quota_used && quota_change(x, (int64_t)m->quota_used))
 		log_warning("VM %s: more memory in use than its quota", x->vm->set.name);
 	x->link.state = IPC_S_RUN;
-	if (x->channel)
-		channel_event(x->channel, CH_READY);
+	channel_event(x->channel, CH_READY);
 	exec_look(x);
+}
+
+static void on_spare(struct bexec *x, const void *p)
+{
+	x->prepared = true;
 }
 
 static void on_end(struct bexec *x, const void *p)
@@ -384,13 +426,15 @@ static void on_extents(struct bexec *x, const void *p)
 
 static void (*const handlers[IPC_TYPES])(struct bexec *, const void *) = {
 	[IPC_X_DEVICE] = on_device, [IPC_X_READY] = on_ready,	  [IPC_X_END] = on_end,
-	[IPC_X_QUOTA] = on_quota,   [IPC_X_EXTENTS] = on_extents,
+	[IPC_X_QUOTA] = on_quota,   [IPC_X_EXTENTS] = on_extents, [IPC_X_SPARE] = on_spare,
 };
 
-/* Messages only a real executor may send: the probe has no VM. */
+/* Probe and spare have no VM, and few words. */
 static bool fits(const struct bexec *x, uint16_t type)
 {
-	return x->vm ? type != IPC_X_DEVICE : type == IPC_X_DEVICE || type == IPC_X_END;
+	if (x->vm)
+		return type != IPC_X_DEVICE && type != IPC_X_SPARE;
+	return type == IPC_X_END || type == (x == x->broker->spare ? IPC_X_SPARE : IPC_X_DEVICE);
 }
 
 /* Reads what is there, at most so many. Never frees x. */
@@ -420,6 +464,11 @@ static void drain(struct bexec *x, unsigned most)
 	if (rc == -EPROTO && x->channel) {
 		log_warning("VM %s channel %u: executor: %s", x->vm->set.name, x->channel->index, why);
 		channel_fail(x->channel, VGPU_ERR_PROTOCOL);
+	} else if (rc == -EPROTO) {
+		struct ipc_id kill = {x->id};
+
+		log_warning("executor %d, which has no VM: %s: killed", x->pid, why);
+		to_keeper(x->broker, IPC_KILL, &kill, sizeof(kill));
 	}
 }
 

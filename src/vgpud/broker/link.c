@@ -91,7 +91,7 @@ static void on_listening(struct broker *b, struct msg *m)
 static void on_synced(struct broker *b, struct msg *m)
 {
 	b->synced = true;
-	if (exec_spawn(b, NULL))
+	if (!exec_start(b, IPC_PROBE))
 		broker_ready(b, "out of memory");
 }
 

@@ -18,6 +18,7 @@ static void on_period(struct loop_io *io, uint32_t events)
 	if (read(io->fd, &n, sizeof(n)) < 0)
 		return; /* set anew meanwhile */
 	loop_timer_set(io, now + PERIOD_NS);
+	spare_step(b, now);
 	device_step(b, now); /* the timeline goes on for a holder nobody disturbs */
 	list_for_each(it, &b->conns) {
 		struct bconn *c = list_entry(it, struct bconn, node);

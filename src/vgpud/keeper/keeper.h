@@ -44,6 +44,7 @@ struct child {
 	struct keeper *keeper;
 	struct loop_io io; /* pidfd */
 	uint32_t id, conn, channel, generation;
+	bool spare; /* has no channel yet */
 	pid_t pid;
 	uint32_t uid_slot;
 	int broker_sock, lease_fd, kick_fd; /* duplicates for the next broker */
@@ -85,6 +86,7 @@ void conn_close(struct conn *c);
 /* keeper/spawn.c */
 int child_spawn(struct keeper *k, const struct ipc_spawn *s, char *why, size_t why_len);
 void child_announce(struct child *c);
+void child_assign(struct keeper *k, const struct ipc_spawn *s);
 void child_kill(struct keeper *k, uint32_t id);
 void children_end(struct keeper *k);
 int broker_spawn(struct keeper *k, int sock);

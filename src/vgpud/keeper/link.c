@@ -137,10 +137,16 @@ static void on_kill(struct keeper *k, struct msg *m)
 	child_kill(k, ((struct ipc_id *)m->payload)->id);
 }
 
+static void on_assign(struct keeper *k, struct msg *m)
+{
+	child_assign(k, (struct ipc_spawn *)m->payload);
+}
+
 static void (*const handlers[IPC_TYPES])(struct keeper *, struct msg *) = {
 	[IPC_READY] = on_ready,	      [IPC_LISTEN] = on_listen, [IPC_UNLISTEN] = on_unlisten,
 	[IPC_MAKE] = on_make,	      [IPC_HANDOVER] = on_handover, [IPC_CLOSE] = on_close,
 	[IPC_SPAWN] = on_spawn,	      [IPC_KILL] = on_kill,
+	[IPC_ASSIGN] = on_assign,
 };
 
 static void link_event(struct loop_io *io, uint32_t events)

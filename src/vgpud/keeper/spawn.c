@@ -99,7 +99,8 @@ struct exec_start {
 	const struct vgpud_config *cfg;
 	const char *path, *kind;
 	uint32_t uid, channel;
-	uint64_t bar_size; /* 0: a probe */
+	uint64_t bar_size; /* 0: a probe or a spare */
+	bool spare;
 	int fds[IPC_FD_END - IPC_FD_SOCK];
 	int n_fds;
 };
@@ -111,7 +112,8 @@ static void __attribute__((noreturn)) run_executor(const struct exec_start *s)
 			      "--device", device, "--bar-size", bar, "--memory", memory,
 			      "--context-bytes", context, "--landlock",
 			      s->cfg->landlock == LANDLOCK_REQUIRE ? "require" : "accept-missing",
-			      "--driver", s->cfg->driver, "--log-level", log_level_name(s->cfg->log_level), NULL};
+			      "--driver", s->cfg->driver, "--log-level", log_level_name(s->cfg->log_level),
+			      s->spare ? "--spare" : NULL, NULL};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (!strcmp(s->kind, "user"))
@@ -191,7 +193,7 @@ static int child_start(struct keeper *k, struct child *c, struct conn *conn, int
 {
 	cleanup_fd int driver = open(k->cfg->driver, O_RDONLY | O_CLOEXEC);
 	struct exec_start s = {.cfg = k->cfg, .path = k->executor_path, .channel = c->channel,
-			       .fds = {exec_sock, c->lease_fd, c->kick_fd, driver}, .n_fds = 4};
+			       .spare = c->spare, .fds = {exec_sock, c->lease_fd, c->kick_fd, driver}, .n_fds = 4};
 	int pidfd = -1, rc;
 	pid_t pid;
 
@@ -229,6 +231,11 @@ void child_announce(struct child *c)
 	link_send(c->keeper, IPC_SPAWNED, &m, sizeof(m), fds, 3);
 }
 
+static bool has_channel(const struct conn *conn, uint32_t channel)
+{
+	return conn && conn->made && channel < VGPU_CHANNELS_MAX && VGPU_VECTOR_CHANNEL(channel) < conn->vectors;
+}
+
 int child_spawn(struct keeper *k, const struct ipc_spawn *s, char *why, size_t why_len)
 {
 	struct conn *conn = s->conn == IPC_NO_CONN ? NULL : conn_find(k, s->conn);
@@ -237,8 +244,7 @@ int child_spawn(struct keeper *k, const struct ipc_spawn *s, char *why, size_t w
 	struct child *c;
 	int rc = -EINVAL;
 
-	if (s->conn != IPC_NO_CONN &&
-	    (!conn || !conn->made || s->channel >= VGPU_CHANNELS_MAX || VGPU_VECTOR_CHANNEL(s->channel) >= conn->vectors))
+	if (s->conn != IPC_NO_CONN && !has_channel(conn, s->channel))
 		goto refuse;
 	what = "memory";
 	c = calloc(1, sizeof(*c));
@@ -246,7 +252,8 @@ int child_spawn(struct keeper *k, const struct ipc_spawn *s, char *why, size_t w
 	if (!c)
 		goto refuse;
 	*c = (struct child){.keeper = k, .id = s->exec, .conn = s->conn, .channel = s->channel,
-			    .generation = s->generation, .broker_sock = -1, .lease_fd = -1, .kick_fd = -1,
+			    .generation = s->generation, .spare = s->conn == IPC_NO_CONN && s->channel == IPC_SPARE,
+			    .broker_sock = -1, .lease_fd = -1, .kick_fd = -1,
 			    .io.fd = -1};
 	what = "executor-uids";
 	rc = free_uid_slot(k, &c->uid_slot);
@@ -269,15 +276,64 @@ refuse:
 	return rc;
 }
 
-void child_kill(struct keeper *k, uint32_t id)
+static struct child *child_find(struct keeper *k, uint32_t id)
 {
 	list_for_each(n, &k->children) {
 		struct child *c = list_entry(n, struct child, node);
 
-		/* Not reaped yet, so the pid is still ours. */
 		if (c->id == id)
-			kill(c->pid, SIGKILL);
+			return c;
 	}
+	return NULL;
+}
+
+/* One message on the socket whose other end it reads; nothing else was ever sent there, so it has room. */
+static int send_channel(struct child *c, const struct conn *conn)
+{
+	struct ipc_channel m = {.bar_size = conn->bar_size, .channel = c->channel};
+	int fds[3] = {conn->memfd, conn->bells[VGPU_VECTOR_CHANNEL(c->channel)],
+		      conn->irqs[VGPU_VECTOR_CHANNEL(c->channel)]};
+	int sock = fcntl(c->broker_sock, F_DUPFD_CLOEXEC, 3), rc;
+	struct msg_chan chan;
+
+	if (sock < 0)
+		return -errno;
+	msg_chan_init(&chan, sock, &ipc_table, IPC_BROKER, IPC_EXECUTOR);
+	rc = msg_send(&chan, IPC_CHANNEL, &m, sizeof(m), fds, 3);
+	if (!rc && msg_pending(&chan))
+		rc = -EAGAIN;
+	msg_chan_fini(&chan);
+	return rc;
+}
+
+/* From here on it is that channel's executor, for this broker and any that follows. */
+void child_assign(struct keeper *k, const struct ipc_spawn *s)
+{
+	struct conn *conn = conn_find(k, s->conn);
+	struct child *c = child_find(k, s->exec);
+	int rc = -EINVAL;
+
+	if (!c) /* it ended; EXITED is under way */
+		return;
+	if (c->spare && has_channel(conn, s->channel)) {
+		c->spare = false;
+		c->conn = s->conn;
+		c->channel = s->channel;
+		c->generation = s->generation;
+		rc = send_channel(c, conn);
+	}
+	if (!rc)
+		return;
+	log_error("executor %u cannot be given its channel (%s): killed", c->id, strerror(-rc));
+	kill(c->pid, SIGKILL);
+}
+
+void child_kill(struct keeper *k, uint32_t id)
+{
+	struct child *c = child_find(k, id);
+
+	if (c) /* not reaped yet, so the pid is still ours */
+		kill(c->pid, SIGKILL);
 }
 
 void children_end(struct keeper *k)
