@@ -40,12 +40,24 @@ static void set_inactive(struct lease_page *g)
 	atomic_store(&g->active, 0);
 }
 
-/* Under lease_lock. */
-static void give_back(struct process *p)
+static void publish_next(struct process *p)
 {
+	if (++p->lease == 0)
+		p->lease = 1; /* 0 means none */
+	atomic_store(&p->page->want, p->lease);
+}
+
+/* Under lease_lock. more: asks again before it gives back, so that whoever sees the one sees the other: seen
+ * idle between the two, it would lose the place its share has earned. */
+static void give_back(struct process *p, bool more)
+{
+	uint32_t mine = p->lease;
+
 	set_inactive(p->page);
 	p->held = false;
-	atomic_store(&p->page->released, p->lease);
+	if (more)
+		publish_next(p);
+	atomic_store(&p->page->released, mine);
 	kick(p);
 }
 
@@ -70,7 +82,7 @@ static bool claim(struct process *p)
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load(&g->revoke) != p->lease)
 		return true;
-	give_back(p);
+	give_back(p, true);
 	return false;
 }
 
@@ -87,9 +99,7 @@ bool lease_try(void *ctx)
 
 static uint32_t ask(struct process *p)
 {
-	if (++p->lease == 0)
-		p->lease = 1; /* 0 means none */
-	atomic_store(&p->page->want, p->lease);
+	publish_next(p);
 	kick(p);
 	return p->lease;
 }
@@ -111,12 +121,11 @@ int lease_acquire(void *ctx)
 		seen = atomic_load(&p->page->grant);
 		if (seen == mine) {
 			p->held = true;
-			/* Revoked already: it was meant for us all the same, ask again. */
 			if (claim(p)) {
 				rc = 0;
 				break;
 			}
-			mine = ask(p);
+			mine = p->lease; /* revoked already, so it asked again */
 			continue;
 		}
 		pthread_mutex_unlock(&p->lease_lock);
@@ -139,15 +148,9 @@ void lease_release(void *ctx)
 	struct process *p = ctx;
 
 	pthread_mutex_lock(&p->lease_lock);
-	if (p->held) {
-		bool more = atomic_load(&p->page->revoke) == p->lease;
-
-		give_back(p);
-		/* Taken away, so there was work: back in the queue at once, or a tenant owed much would
-		 * not be there when its turn comes. Unneeded, lease_idle() gives it back. */
-		if (more)
-			ask(p);
-	}
+	/* Taken away, so there was work. Unneeded after all, lease_idle() gives it back. */
+	if (p->held)
+		give_back(p, atomic_load(&p->page->revoke) == p->lease);
 	pthread_mutex_unlock(&p->lease_lock);
 }
 
@@ -161,9 +164,9 @@ void lease_idle(void *ctx)
 		set_inactive(g);
 		atomic_thread_fence(memory_order_seq_cst);
 		if (atomic_load(&g->waiters) || atomic_load(&g->revoke) == p->lease)
-			give_back(p);
+			give_back(p, false);
 	} else if (pending(p)) {
-		give_back(p); /* asked for in lease_release(), and not needed after all */
+		give_back(p, false); /* asked for in lease_release(), and not needed after all */
 	}
 	pthread_mutex_unlock(&p->lease_lock);
 }

@@ -57,27 +57,22 @@ static bool take_back(struct bexec *x, uint64_t now)
 	return true;
 }
 
-static bool compete(struct sched *s, struct bexec *x, uint64_t now)
+/* Whether an idle holder is to give the lease back. Under a cap it always is: what is kept is charged. */
+static bool unwanted_idle(const struct sched *s, const struct bexec *x)
 {
-	if (s->heap[0]->start_tag <= x->client.tenant->start_tag)
-		return take_back(x, now);
-	x->client.deadline = now + s->quantum;
-	return false;
+	return sched_contended(s) || x->client.tenant->cap;
 }
 
 static void look_at_holders(struct sched *s, uint64_t now)
 {
-	bool waiters = sched_contended(s);
-
 	for (unsigned i = 0; i < s->holders;) {
 		struct bexec *x = OF(s->holder[i]);
-		bool gone = false;
+		bool look = !x->revoked_at && (now >= x->client.deadline || !sched_contended(s)), gone = false;
 
-		atomic_store(&x->page->waiters, waiters);
-		if (!x->revoked_at && !waiters)
-			x->client.deadline = SCHED_NEVER;
-		else if (!x->revoked_at && now >= x->client.deadline)
-			gone = compete(s, x, now);
+		if (look && !sched_renew(s, &x->client, now))
+			gone = take_back(x, now);
+		if (!gone)
+			atomic_store(&x->page->waiters, unwanted_idle(s, x));
 		i += !gone; /* the holder that was last lies in its place */
 	}
 }
@@ -102,7 +97,7 @@ void device_step(struct broker *b, uint64_t now)
 	while ((c = sched_pick(s, now)))
 		grant(OF(c));
 	for (unsigned i = 0; i < s->holders; i++)
-		atomic_store(&OF(s->holder[i])->page->waiters, sched_contended(s));
+		atomic_store(&OF(s->holder[i])->page->waiters, unwanted_idle(s, OF(s->holder[i])));
 	loop_timer_set(&b->dev.timer, next_event(s));
 }
 

@@ -150,7 +150,7 @@ static double owed(const struct sched *s, struct sched_tenant *t, uint64_t now)
 
 static void park(struct sched *s, struct sched_tenant *t, uint64_t now)
 {
-	double need = (double)s->quantum / 2 - t->budget;
+	double need = (double)s->quantum - t->budget;
 	uint64_t at = now + 1 + (uint64_t)(need * 100 / t->cap);
 
 	t->parked = true;
@@ -172,18 +172,6 @@ static void unlink_parked(struct sched *s, struct sched_tenant *t)
 
 /* ---- charging */
 
-/* What a reservation gives beyond its share is no debt for the day it ends. */
-static void move_tag(const struct sched *s, struct sched_tenant *t, uint64_t ns)
-{
-	double to = t->start_tag + (double)ns / t->share;
-	double most = s->vtime + (double)SCHED_OWED_QUANTA * (double)s->quantum / t->share;
-
-	if (t->reservation && to > most)
-		to = most;
-	if (to > t->start_tag)
-		t->start_tag = to;
-}
-
 static void charge(struct sched *s, struct sched_client *c, uint64_t from, uint64_t to, uint64_t ns)
 {
 	struct sched_tenant *t = c->tenant;
@@ -198,7 +186,8 @@ static void charge(struct sched *s, struct sched_client *c, uint64_t from, uint6
 		owed(s, t, to);
 		t->owed -= (double)ns;
 	}
-	move_tag(s, t, ns);
+	if (!c->owed_turn)
+		t->start_tag += (double)ns / t->share;
 	if (t->heap_at && used_up(s, t, to)) {
 		heap_remove(s, t);
 		park(s, t, to);
@@ -294,7 +283,7 @@ static void unpark(struct sched *s, uint64_t now)
 		t->parked = false;
 		if (t->cap)
 			earn(s, t, now);
-		if (!t->cap || t->budget >= (double)s->quantum / 2)
+		if (!t->cap || t->budget >= (double)s->quantum)
 			enter(s, t, now);
 		else
 			park(s, t, now);
@@ -373,11 +362,12 @@ static struct sched_tenant *first_waiting(struct sched *s, bool places, uint64_t
 	return places ? s->heap[0] : least_without(s, 0);
 }
 
-static void set_own_deadline(struct sched *s, struct sched_client *c, uint64_t now)
+static void begin_turn(struct sched *s, struct sched_client *c, uint64_t now)
 {
 	uint64_t end = cap_end(s, c->tenant, now);
 
 	c->alone = !sched_contended(s);
+	c->owed_turn = owed(s, c->tenant, now) > 0;
 	c->deadline = c->alone || end < now + s->quantum ? end : now + s->quantum;
 }
 
@@ -398,7 +388,7 @@ bool sched_renew(struct sched *s, struct sched_client *c, uint64_t now)
 		return false;
 	if (sched_contended(s) && goes_before(s, first_waiting(s, true, now), c->tenant, now))
 		return false;
-	set_own_deadline(s, c, now);
+	begin_turn(s, c, now);
 	return true;
 }
 
@@ -423,7 +413,7 @@ struct sched_client *sched_pick(struct sched *s, uint64_t now)
 	c->tenant->holding++;
 	c->tenant->waited += now - c->asked_at;
 	s->holder[s->holders++] = c;
-	set_own_deadline(s, c, now);
+	begin_turn(s, c, now);
 	set_deadlines(s, now);
 	return c;
 }

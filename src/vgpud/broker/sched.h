@@ -26,10 +26,11 @@
  * is too busy to ask at once), with the credit so kept bounded by SCHED_CREDIT_QUANTA of its own.
  *
  * Reservation: at least so many percent of the device's time whenever it has work. What it is owed by that
- * accrues while it waits or holds, its charges are taken off, and a tenant owed something goes before all
- * tags. The sum over a device must not exceed 100; the caller sees to it.
+ * accrues while it waits or holds, all its charges are taken off, and a tenant owed something goes before all
+ * tags; such a turn does not move its own. So it gets the larger of share and reservation, and the others divide
+ * the rest by share. The sum over a device must not exceed 100; the caller sees to it.
  * Cap: never more than so many percent, even if the device idles. A tenant that has used up its budget is
- * parked: it waits, but competes with nobody, until it has earned half a quantum.
+ * parked: it waits, but competes with nobody, until it has earned a quantum.
  *
  * A tenant may overrun in one place only: its other clients wait until that one is back, so that one tenant's
  * endless kernels never fill the places of others. `concurrent` admits everybody at once instead: no shares
@@ -55,7 +56,7 @@
 #define SCHED_OVERRUNS_MAX 8 /* overrunning holders admitted side by side before newcomers just wait */
 #define SCHED_HOLDERS_MAX 256 /* the same for `concurrent`, overrunning or not */
 #define SCHED_OWED_QUANTA 16 /* a reservation's arrears, at most, and its advance */
-#define SCHED_BURST_QUANTA 2 /* what a cap's budget holds at most */
+#define SCHED_BURST_QUANTA 4 /* what a cap's budget holds at most */
 #define SCHED_NEVER UINT64_MAX
 
 enum sched_state { SCHED_IDLE, SCHED_WAITING, SCHED_HOLDING };
@@ -67,6 +68,7 @@ struct sched_client {
 	uint64_t asked_at, granted_at;
 	uint64_t deadline; /* while HOLDING; SCHED_NEVER while nobody else waits and no cap ends it */
 	bool alone;	   /* nobody waited when its deadline was set */
+	bool owed_turn;	   /* this turn is its reservation's: its tag does not move */
 	uint64_t charged;  /* ns of device time, all leases */
 	uint64_t leases;
 };

@@ -139,6 +139,7 @@ struct vgpu_err *vm_add(struct broker *b, struct vm_settings *s, struct vm **out
 		s->id = b->next_vm;
 	if (s->id >= b->next_vm)
 		b->next_vm = s->id + 1;
+	sched_tenant_set_limits(&b->dev.sched, &vm->tenant, (uint32_t)s->cap, (uint32_t)s->reservation, now_ns());
 	vm->broker = b;
 	vm->set = *s;
 	vm->tokens = (double)b->cfg.spawn_burst;
@@ -191,6 +192,8 @@ struct vgpu_err *vm_change(struct vm *vm, const struct vm_settings *to)
 		return e;
 	vm->set = s;
 	sched_tenant_set_share(&vm->tenant, (uint32_t)(s.priority * s.weight));
+	sched_tenant_set_limits(&vm->broker->dev.sched, &vm->tenant, (uint32_t)s.cap, (uint32_t)s.reservation, now_ns());
+	device_step(vm->broker, now_ns());
 	show_settings(vm);
 	return NULL;
 }
@@ -208,6 +211,7 @@ void vm_unlisten(struct vm *vm)
 void vm_remove(struct vm *vm)
 {
 	vm_unlisten(vm);
+	sched_tenant_remove(&vm->broker->dev.sched, &vm->tenant);
 	list_del(&vm->node);
 	free(vm->timeline);
 	free(vm);
