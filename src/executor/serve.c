@@ -159,7 +159,7 @@ static bool take_payload(struct exec *x, struct call *c, uint8_t *room)
 	if (len && (c->e.pay_off < VGPU_CH_PARAM_OFF || c->e.pay_off > VGPU_CH_BOUNCE_OFF ||
 		    len > VGPU_CH_BOUNCE_OFF - c->e.pay_off))
 		return false;
-	memcpy(room, (char *)x->channel + c->e.pay_off, len);
+	vgpu_copy_once(room, (char *)x->channel + c->e.pay_off, len);
 	if (spilled)
 		memcpy(c->body, room, spilled);
 	else
@@ -335,7 +335,7 @@ static bool serve_control(struct exec *x)
 		enum when when = NOW;
 		bool ok;
 
-		c.e = *vgpu_ctl_slot(x->channel, x->ctl_tail);
+		vgpu_copy_once(&c.e, vgpu_ctl_slot(x->channel, x->ctl_tail), sizeof(c.e));
 		ok = take_head(&c, false) && take_payload(x, &c, x->payload);
 		if (ok)
 			when = control_when(x, &c);
@@ -403,7 +403,7 @@ static bool take_work(struct exec *x)
 	for (; (int64_t)(head - x->work_taken) > 0 && x->work_taken - x->work_tail < EXEC_TAKEN; x->work_taken++) {
 		struct vgpu_entry *e = &x->taken[x->work_taken % EXEC_TAKEN];
 
-		*e = *vgpu_work_slot(x->channel, x->work_taken);
+		vgpu_copy_once(e, vgpu_work_slot(x->channel, x->work_taken), sizeof(*e));
 		if (e->pay_len && e->pay_off < VGPU_CHANNEL_STRIDE)
 			__builtin_prefetch((char *)x->channel + e->pay_off);
 	}

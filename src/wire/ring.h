@@ -47,6 +47,14 @@ static inline void vgpu_fence(void)
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
+/* Copies what the peer wrote. Without the barrier the compiler might read a field from the source once more
+ * after it was checked, when the peer has changed it. */
+static inline void vgpu_copy_once(void *to, const void *from, size_t len)
+{
+	memcpy(to, from, len);
+	__asm__ volatile("" ::: "memory");
+}
+
 static inline void vgpu_pause(void)
 {
 #if defined(__x86_64__)
