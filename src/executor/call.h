@@ -34,6 +34,7 @@
 #define EXEC_MARK_CALLS 16u
 #define EXEC_HELPERS 64u
 #define EXEC_CONTEXTS 64u /* created ones at once: each costs the driver memory nobody else accounts for */
+#define EXEC_LINKS 16u /* at once: each keeps its logs, and the driver its inputs */
 #define EXEC_BODY_MAX 160u
 #define EXEC_IMAGES_BYTES (512ull << 20) /* of module images held at once */
 
@@ -145,8 +146,10 @@ struct exec {
 	struct vgpu_ranges mem;
 	struct vgpu_ranges textures;
 	uint8_t mapped[VGPU_EXTENTS_MAX / 8]; /* extents that lie in our address space */
-	uint64_t images_bytes;
+	uint64_t images_bytes; /* and of what was given to links */
 	struct obj *primary; /* NULL while released */
+	pthread_mutex_t link_lock; /* links, and every use of one */
+	uint32_t links;
 	_Atomic uint32_t contexts; /* created ones */
 	pthread_mutex_t cpl_lock;
 	uint64_t cpl_head;
@@ -237,6 +240,16 @@ uint64_t charged_array(uint64_t row, uint64_t rows, uint64_t layers);
 int implicit_launch(struct exec *x, struct obj *ctx, uint32_t local);
 int implicit_limit(struct exec *x, uint32_t ctx, unsigned limit, uint64_t value); /* sets it */
 void implicit_end(struct exec *x, struct obj *ctx);
+
+/* dispatch_module.c: images. take: true for the one caller that may use and must free it. */
+int image_add(struct exec *x, uint64_t size, uint8_t *data, uint32_t *handle); /* takes data; charged already */
+bool image_charge(struct exec *x, uint64_t size);
+void image_discharge(struct exec *x, uint64_t size);
+bool image_take(struct exec *x, struct obj *image, uint32_t handle);
+void image_free(struct exec *x, struct obj *image, uint32_t handle);
+
+/* dispatch_link.c */
+void link_drop_ctx(struct exec *x, uint32_t ctx); /* the context is current; 0 = all */
 
 /* dispatch_*.c */
 bool call_try(struct exec *x, struct call *c, int *rc); /* a wait that is already over, without a helper */

@@ -115,6 +115,7 @@ static void drop_ctx_objects(struct exec *x, struct obj *ctx, uint32_t handle)
 	drop_memory(x, s.ctx);
 	pthread_mutex_unlock(&x->mem_lock);
 	obj_each(&x->handles, OBJ_ARRAY, drop_array, &s);
+	link_drop_ctx(x, handle);
 	obj_each(&x->handles, OBJ_FUNC, drop_FUNC, &s);
 	obj_each(&x->handles, OBJ_MODULE, drop_MODULE, &s);
 	obj_each(&x->handles, OBJ_STREAM, drop_STREAM, &s);

@@ -17,31 +17,63 @@ struct func_layout {
 	struct vgpu_param param[];
 };
 
+bool image_charge(struct exec *x, uint64_t size)
+{
+	bool ok;
+
+	pthread_mutex_lock(&x->mem_lock);
+	ok = size <= EXEC_IMAGES_BYTES - x->images_bytes;
+	x->images_bytes += ok ? size : 0;
+	pthread_mutex_unlock(&x->mem_lock);
+	return ok;
+}
+
+void image_discharge(struct exec *x, uint64_t size)
+{
+	pthread_mutex_lock(&x->mem_lock);
+	x->images_bytes -= size;
+	pthread_mutex_unlock(&x->mem_lock);
+}
+
+int image_add(struct exec *x, uint64_t size, uint8_t *data, uint32_t *handle)
+{
+	struct obj *o = data ? obj_add_with(&x->handles, OBJ_IMAGE, 0, NULL, 0, size, data) : NULL;
+
+	if (!o) {
+		free(data);
+		image_discharge(x, size);
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	*handle = obj_handle(o);
+	return CUDA_SUCCESS;
+}
+
 int op_image_new(struct exec *x, struct call *c, const struct vgpu_in_image_new *in,
 		 struct vgpu_out_image_new *out)
 {
-	struct obj *o = NULL;
-	uint8_t *data;
+	if (!image_charge(x, in->size))
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	return image_add(x, in->size, calloc(1, in->size + 1), &out->image); /* PTX text must end in NUL */
+}
 
+int op_image_read(struct exec *x, struct call *c, const struct vgpu_in_image_read *in, struct obj *image)
+{
+	int rc = CUDA_SUCCESS;
+
+	c->reply = malloc(in->reply_cap + 1u);
+	if (!c->reply)
+		return CUDA_ERROR_OUT_OF_MEMORY;
 	pthread_mutex_lock(&x->mem_lock);
-	if (in->size > EXEC_IMAGES_BYTES - x->images_bytes) {
-		pthread_mutex_unlock(&x->mem_lock);
-		return CUDA_ERROR_OUT_OF_MEMORY;
+	if (obj_handle(image) != in->image)
+		rc = CUDA_ERROR_INVALID_HANDLE;
+	else if (in->at > image->bytes)
+		rc = CUDA_ERROR_INVALID_VALUE;
+	if (!rc) {
+		c->reply_len = image->bytes - in->at < in->reply_cap ? (uint32_t)(image->bytes - in->at) : in->reply_cap;
+		memcpy(c->reply, (uint8_t *)image->data + in->at, c->reply_len);
 	}
-	x->images_bytes += in->size;
 	pthread_mutex_unlock(&x->mem_lock);
-	data = calloc(1, in->size + 1); /* PTX text must end in NUL */
-	if (data)
-		o = obj_add_with(&x->handles, OBJ_IMAGE, 0, NULL, 0, in->size, data);
-	if (!o) {
-		free(data);
-		pthread_mutex_lock(&x->mem_lock);
-		x->images_bytes -= in->size;
-		pthread_mutex_unlock(&x->mem_lock);
-		return CUDA_ERROR_OUT_OF_MEMORY;
-	}
-	out->image = obj_handle(o);
-	return CUDA_SUCCESS;
+	return rc;
 }
 
 int op_image_write(struct exec *x, struct call *c, const struct vgpu_in_image_write *in, struct obj *image)
@@ -60,7 +92,7 @@ int op_image_write(struct exec *x, struct call *c, const struct vgpu_in_image_wr
 }
 
 /* Whoever takes it is the only one to use it; a second load or drop finds nothing. */
-static bool image_take(struct exec *x, struct obj *image, uint32_t handle)
+bool image_take(struct exec *x, struct obj *image, uint32_t handle)
 {
 	bool mine;
 
@@ -70,11 +102,9 @@ static bool image_take(struct exec *x, struct obj *image, uint32_t handle)
 	return mine;
 }
 
-static void image_free(struct exec *x, struct obj *image, uint32_t handle)
+void image_free(struct exec *x, struct obj *image, uint32_t handle)
 {
-	pthread_mutex_lock(&x->mem_lock);
-	x->images_bytes -= image->bytes;
-	pthread_mutex_unlock(&x->mem_lock);
+	image_discharge(x, image->bytes);
 	obj_release(&x->handles, OBJ_IMAGE, image, handle);
 }
 

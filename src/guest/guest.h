@@ -20,7 +20,8 @@
 #include "wire/ops.h"
 #include "wire/ranges.h"
 
-enum gkind { G_CTX = 1, G_MODULE, G_FUNC, G_LIBRARY, G_KERNEL, G_STREAM, G_EVENT, G_ARRAY, G_POOL, G_KINDS };
+enum gkind { G_CTX = 1, G_MODULE, G_FUNC, G_LIBRARY, G_KERNEL, G_STREAM, G_EVENT, G_ARRAY, G_POOL, G_LINK,
+	     G_KINDS };
 
 struct gobj {
 	_Atomic uintptr_t self; /* the handle, 0 when dead */
@@ -72,6 +73,10 @@ struct gobj {
 			CUDA_ARRAY3D_DESCRIPTOR desc;
 			size_t row_bytes;
 		} array;
+		struct {
+			struct jit_logs *logs;
+			char *cubin;
+		} link;
 		struct {
 			bool is_default;
 			int reuse[3];
@@ -144,6 +149,16 @@ void pool_given_back(const struct gmem *m); /* an allocation of a pool was freed
 int device_limit(unsigned attr, int otherwise);
 
 /* module.c, library.c */
+struct jit_logs { /* what JIT options ask for; the buffers are the program's */
+	char *info, *error;
+	unsigned info_cap, error_cap;
+	void **info_size, **error_size; /* where the lengths go */
+};
+/* max: bytes of a log that cross the wire */
+int jit_read_options(unsigned n, CUjit_option *opt, void **val, unsigned max, struct jit_logs *l);
+/* reply: info_cap bytes, then error_cap bytes, of which so many hold text */
+void jit_give_logs(const struct jit_logs *l, const char *reply, uint32_t info_len, uint32_t error_len);
+int image_send(const void *image, size_t len, uint32_t *out);
 /* Calls fn for every function name of the module; *total: how many there are. fn may be NULL. */
 int module_each_name(struct gobj *m, int (*fn)(void *arg, unsigned i, const char *name), void *arg, unsigned *total);
 int module_load(struct gobj *ctx, const void *image, size_t len, unsigned nopts, CUjit_option *opts, void **vals,

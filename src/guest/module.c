@@ -73,7 +73,7 @@ int image_length(const void *image, const void **start, size_t *len)
 	return n && n <= 0x10000000 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_IMAGE;
 }
 
-static int send_image(const void *image, size_t len, uint32_t *out)
+int image_send(const void *image, size_t len, uint32_t *out)
 {
 	struct vgpu_in_image_new in = { .size = len };
 	struct vgpu_out_image_new o;
@@ -91,13 +91,7 @@ static int send_image(const void *image, size_t len, uint32_t *out)
 
 /* ---- JIT options: the logs cross the wire, other options have no effect on what we load ---- */
 
-struct logs {
-	char *info, *error;
-	unsigned info_cap, error_cap;
-	void **info_size, **error_size; /* where the lengths go */
-};
-
-static int read_options(unsigned n, CUjit_option *opt, void **val, struct logs *l)
+int jit_read_options(unsigned n, CUjit_option *opt, void **val, unsigned max, struct jit_logs *l)
 {
 	if (n && (!opt || !val))
 		return CUDA_ERROR_INVALID_VALUE;
@@ -115,10 +109,10 @@ static int read_options(unsigned n, CUjit_option *opt, void **val, struct logs *
 	}
 	l->info_cap = l->info && l->info_size ? (unsigned)(uintptr_t)*l->info_size : 0;
 	l->error_cap = l->error && l->error_size ? (unsigned)(uintptr_t)*l->error_size : 0;
-	if (l->info_cap > LOG_MAX)
-		l->info_cap = LOG_MAX;
-	if (l->error_cap > LOG_MAX)
-		l->error_cap = LOG_MAX;
+	if (l->info_cap > max)
+		l->info_cap = max;
+	if (l->error_cap > max)
+		l->error_cap = max;
 	return CUDA_SUCCESS;
 }
 
@@ -134,27 +128,32 @@ static void give_log(char *to, void **size, unsigned cap, const char *from, uint
 	*size = (void *)(uintptr_t)len;
 }
 
+void jit_give_logs(const struct jit_logs *l, const char *reply, uint32_t info_len, uint32_t error_len)
+{
+	give_log(l->info, l->info_size, l->info_cap, reply, info_len);
+	give_log(l->error, l->error_size, l->error_cap, reply + l->info_cap, error_len);
+}
+
 int module_load(struct gobj *ctx, const void *image, size_t len, unsigned nopts, CUjit_option *opts, void **vals,
 		struct gobj **out)
 {
 	struct vgpu_in_module_load in = { 0 };
 	struct vgpu_out_module_load o = { 0 };
-	struct logs l = { 0 };
+	struct jit_logs l = { 0 };
 	char *reply = NULL;
-	int rc = read_options(nopts, opts, vals, &l);
+	int rc = jit_read_options(nopts, opts, vals, LOG_MAX, &l);
 
 	if (rc)
 		return rc;
 	if (l.info_cap + l.error_cap && !(reply = calloc(1, l.info_cap + l.error_cap)))
 		return CUDA_ERROR_OUT_OF_MEMORY;
-	rc = send_image(image, len, &in.image);
+	rc = image_send(image, len, &in.image);
 	in.info_cap = l.info_cap;
 	in.error_cap = l.error_cap;
 	if (!rc)
 		rc = vgpu_call_module_load(guest_client, ctx->wire, &in, &o, reply, l.info_cap + l.error_cap, NULL);
 	if (reply) {
-		give_log(l.info, l.info_size, l.info_cap, reply, o.info_len);
-		give_log(l.error, l.error_size, l.error_cap, reply + l.info_cap, o.error_len);
+		jit_give_logs(&l, reply, o.info_len, o.error_len);
 		free(reply);
 	}
 	if (rc)

@@ -90,6 +90,9 @@ static void drop_locked(struct gobj *o)
 		free(o->kernel.name);
 	} else if (o->kind == G_LIBRARY) {
 		free(o->library.image);
+	} else if (o->kind == G_LINK) {
+		free(o->link.logs);
+		free(o->link.cubin);
 	}
 	o->wire = index;
 	o->next = NULL;

@@ -249,6 +249,8 @@ struct drv_jit { /* what JIT options ask for, and where the answers go */
 	void **error_size, **info_size, **wall_time;
 };
 int drv_jit_options(unsigned n, const CUjit_option *options, void **values, struct drv_jit *jit);
+/* Fills what was asked for; info is NUL-terminated. jit may be NULL. */
+void drv_jit_done(struct drv_jit *jit, const char *error, size_t error_len, const char *info, uint64_t started);
 /* image: PTX or container bytes with their length. */
 int drv_module_make(struct drv_ctx *ctx, const void *image, size_t len, struct drv_jit *jit, struct drv_module **out);
 int drv_image_of_pointer(const void *image, struct drv_jit *jit, const void **data, size_t *len);

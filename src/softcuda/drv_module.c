@@ -57,7 +57,7 @@ static void answer(char *buf, size_t cap, void **size, const char *text, size_t 
 		*size = (void *)(uintptr_t)(buf && cap ? len : 0);
 }
 
-static void jit_done(struct drv_jit *jit, const char *error, size_t error_len, const char *info, uint64_t started)
+void drv_jit_done(struct drv_jit *jit, const char *error, size_t error_len, const char *info, uint64_t started)
 {
 	float ms = (float)((drv_now_ns() - started) / 1e6);
 	if (!jit)
@@ -78,7 +78,7 @@ int drv_image_of_pointer(const void *image, struct drv_jit *jit, const void **da
 	char err[256] = "";
 	int r = cuda_image_measure(image, &found, err, sizeof err);
 	if (r) {
-		jit_done(jit, err, strlen(err), "", drv_now_ns());
+		drv_jit_done(jit, err, strlen(err), "", drv_now_ns());
 		return r;
 	}
 	*data = found.data;
@@ -183,7 +183,7 @@ int drv_module_make(struct drv_ctx *ctx, const void *image, size_t len, struct d
 		snprintf(info, sizeof info, "softcuda: %u kernels\n", (*out)->nfuncs);
 	else if (getenv("VGPU_LOG") && !strcmp(getenv("VGPU_LOG"), "debug"))
 		fprintf(stderr, "softcuda: module refused (%d): %s\n", r, text);
-	jit_done(jit, text, log.len, info, started);
+	drv_jit_done(jit, text, log.len, info, started);
 	return r;
 }
 
@@ -356,128 +356,6 @@ CUresult cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule module,
 		*dptr = va;
 	if (bytes)
 		*bytes = size;
-	return CUDA_SUCCESS;
-}
-
-/* ---- linking: one piece of PTX passes through; resolving symbols between several is not done */
-
-struct drv_link {
-	struct drv_obj obj;
-	struct drv_jit jit;
-	char *text;
-	size_t len;
-};
-
-CUresult cuLinkCreate_v2(unsigned int numOptions, CUjit_option *options, void **optionValues, CUlinkState *state)
-{
-	struct drv_ctx *ctx;
-	struct drv_jit jit;
-	DRV_TRY(drv_current(&ctx));
-	if (!state)
-		return CUDA_ERROR_INVALID_VALUE;
-	DRV_TRY(drv_jit_options(numOptions, options, optionValues, &jit));
-	struct drv_link *l = drv_obj_new(KIND_LINK, sizeof *l);
-	if (!l)
-		return CUDA_ERROR_OUT_OF_MEMORY;
-	l->jit = jit;
-	*state = drv_obj_handle(l);
-	return CUDA_SUCCESS;
-}
-
-static int link_get(CUlinkState state, struct drv_link **l)
-{
-	struct drv_ctx *ctx;
-	DRV_TRY(drv_current(&ctx));
-	*l = drv_obj_get(KIND_LINK, state);
-	return *l ? 0 : CUDA_ERROR_INVALID_HANDLE;
-}
-
-static CUresult link_refuse(struct drv_link *l, int error, const char *why)
-{
-	jit_done(&l->jit, why, strlen(why), "", drv_now_ns());
-	return error;
-}
-
-/* Compiled once to find errors where natively they are found, then thrown away. */
-static CUresult link_check(struct drv_link *l, const struct cuda_ptx *ptx)
-{
-	char text[4096] = "";
-	struct ptx_log log = { .buf = text, .cap = sizeof text };
-	struct ptx_module *m;
-	enum ptx_status st = ptx_parse(ptx->text, ptx->len, &log, &m);
-	static const int error[] = { [PTX_ERR_SYNTAX] = CUDA_ERROR_INVALID_PTX, [PTX_ERR_VERSION] = CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
-				     [PTX_ERR_UNSUPPORTED] = CUDA_ERROR_INVALID_PTX, [PTX_ERR_MEMORY] = CUDA_ERROR_OUT_OF_MEMORY };
-	if (st != PTX_OK)
-		return link_refuse(l, error[st], text);
-	ptx_free(m);
-	return CUDA_SUCCESS;
-}
-
-static CUresult link_add(struct drv_link *l, CUjitInputType type, const void *data, size_t size)
-{
-	char err[256] = "";
-	struct cuda_ptx ptx;
-	if (type != CU_JIT_INPUT_PTX && type != CU_JIT_INPUT_FATBINARY)
-		return link_refuse(l, CUDA_ERROR_NOT_SUPPORTED, "softcuda links PTX only: no cubin, object, library or NVVM");
-	if (l->text)
-		return link_refuse(l, CUDA_ERROR_NOT_SUPPORTED, "softcuda links one piece of PTX: compile the parts into one");
-	int r = cuda_image_ptx(data, size, DRV_SM, &ptx, err, sizeof err);
-	if (r)
-		return link_refuse(l, r, err);
-	r = link_check(l, &ptx);
-	if (!r) {
-		l->text = strndup(ptx.text, ptx.len);
-		l->len = ptx.len;
-	}
-	cuda_ptx_free(&ptx);
-	return r ? (CUresult)r : l->text ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
-}
-
-CUresult cuLinkAddData_v2(CUlinkState state, CUjitInputType type, void *data, size_t size, const char *name, unsigned int numOptions, CUjit_option *options, void **optionValues)
-{
-	struct drv_link *l;
-	struct drv_jit ignored;
-	DRV_TRY(link_get(state, &l));
-	DRV_TRY(drv_jit_options(numOptions, options, optionValues, &ignored));
-	return data && size ? link_add(l, type, data, size) : CUDA_ERROR_INVALID_VALUE;
-}
-
-CUresult cuLinkAddFile_v2(CUlinkState state, CUjitInputType type, const char *path, unsigned int numOptions, CUjit_option *options, void **optionValues)
-{
-	struct drv_link *l;
-	struct drv_jit ignored;
-	void *data;
-	size_t len;
-	DRV_TRY(link_get(state, &l));
-	DRV_TRY(drv_jit_options(numOptions, options, optionValues, &ignored));
-	if (!path)
-		return CUDA_ERROR_INVALID_VALUE;
-	DRV_TRY(drv_image_of_file(path, &data, &len));
-	CUresult r = link_add(l, type, data, len);
-	free(data);
-	return r;
-}
-
-/* The "cubin" is the PTX: what cuModuleLoadData of this library takes. */
-CUresult cuLinkComplete(CUlinkState state, void **cubin, size_t *size)
-{
-	struct drv_link *l;
-	DRV_TRY(link_get(state, &l));
-	if (!cubin || !l->text)
-		return CUDA_ERROR_INVALID_VALUE;
-	*cubin = l->text;
-	if (size)
-		*size = l->len + 1;
-	jit_done(&l->jit, "", 0, "softcuda: linked\n", drv_now_ns());
-	return CUDA_SUCCESS;
-}
-
-CUresult cuLinkDestroy(CUlinkState state)
-{
-	struct drv_link *l;
-	DRV_TRY(link_get(state, &l));
-	free(l->text);
-	drv_obj_free(l);
 	return CUDA_SUCCESS;
 }
 

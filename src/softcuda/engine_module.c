@@ -43,7 +43,7 @@ static int place_var(struct sc_module *m, struct ptx_var *v, struct ptx_log *log
 		complain(log, "error: variable '%s': this state space is not supported at module scope\n", v->name);
 		return SC_NOT_SUPPORTED;
 	}
-	if (v->is_extern && v->size == 0) {
+	if (v->is_extern) {
 		complain(log, "error: unresolved external variable '%s'\n", v->name);
 		return SC_INVALID_PTX;
 	}

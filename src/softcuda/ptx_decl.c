@@ -357,7 +357,7 @@ static void keep_var(struct parser *pp, struct ptx_var *v)
 		*vec_push(pp, pp->fvars) = v;
 }
 
-/* A variable may be declared .extern first and defined later. */
+/* A variable may be declared .extern and defined, in either order. */
 static struct sym *declare(struct parser *pp, const struct tok *name, struct ptx_var *v)
 {
 	struct sym *y = sym_find(pp, name->s, name->len);
@@ -369,6 +369,8 @@ static struct sym *declare(struct parser *pp, const struct tok *name, struct ptx
 		}
 		return y;
 	}
+	if (y && y->kind == SYM_VAR && y->depth == 0 && pp->depth == 0 && v->is_extern && y->var->space == v->space)
+		return y; /* linked: defined before the piece that uses it */
 	y = sym_add(pp, name, SYM_VAR);
 	if (!y)
 		return NULL;
