@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The checks of group BIND that look at the NVIDIA driver itself: versions, parameters, integrity. */
 #include "checks_driver.h"
+#include "models.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -78,19 +79,6 @@ void driver_skew(struct audit *a)
 		emit(a, ST_UNKNOWN, "host", "kernel module %s; no library found to compare", v);
 }
 
-/* Lowest branch for a model: H200 from NVIDIA's MIG guide, the others from the branches that first
- * named the model. */
-static const struct {
-	uint16_t device;
-	unsigned major, minor;
-	const char *why;
-} floors[] = {
-	{0x2335, 550, 90, "H200 needs R550, MIG on it 550.90.07"}, {0x233b, 550, 90, "H200 NVL needs R550.90.07"},
-	{0x2330, 525, 60, "H100 needs R525"}, {0x2331, 525, 60, "H100 needs R525"}, {0x2321, 535, 0, "H100 NVL needs R535"},
-	{0x20b0, 450, 80, "A100 needs R450"}, {0x20b2, 450, 80, "A100 needs R450"}, {0x20b5, 450, 80, "A100 needs R450"},
-	{0x2901, 570, 0, "B200 needs R570"},
-};
-
 void driver_floor(struct audit *a)
 {
 	const struct host *h = a->host;
@@ -99,13 +87,14 @@ void driver_floor(struct audit *a)
 
 	if (!need_gpus(a) || !driver_version(a, v) || sscanf(v, "%u.%u", &major, &minor) != 2)
 		return;
-	for (size_t i = 0; i < h->ngpu; i++)
-		for (size_t k = 0; k < sizeof(floors) / sizeof(*floors); k++)
-			if (h->gpu[i]->device == floors[k].device &&
-			    (major < floors[k].major || (major == floors[k].major && minor < floors[k].minor))) {
-				emit(a, ST_BAD, h->gpu[i]->bdf, "driver %s: %s", v, floors[k].why);
-				return;
-			}
+	for (size_t i = 0; i < h->ngpu; i++) {
+		const struct gpu_model *m = gpu_model(h->gpu[i]);
+
+		if (m && (major < m->driver_major || (major == m->driver_major && minor < m->driver_minor))) {
+			emit(a, ST_BAD, h->gpu[i]->bdf, "driver %s: %s", v, m->driver_why);
+			return;
+		}
+	}
 	if (!advisories(a, "nvidia-driver", v, hits, sizeof(hits)))
 		emit(a, ST_PASS, "host", "driver %s is new enough for every GPU", v);
 	else if (*hits)

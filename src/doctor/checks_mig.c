@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Group MIG: partitioned GPUs. */
 #include "fabric.h"
+#include "models.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -88,23 +89,15 @@ static void mig_instances(struct audit *a)
 		emit(a, ST_NA, "host", "NVML sees no GPU");
 }
 
-/* Profiles by model, without attributes such as "+me": NVIDIA's MIG user guide and mig-parted. */
-static const struct {
-	uint16_t device;
-	const char *profiles;
-} models[] = {
-	{0x2335, " 1g.18gb 1g.35gb 2g.35gb 3g.71gb 4g.71gb 7g.141gb "}, {0x233b, " 1g.18gb 1g.35gb 2g.35gb 3g.71gb 4g.71gb 7g.141gb "},
-	{0x2330, " 1g.10gb 1g.20gb 2g.20gb 3g.40gb 4g.40gb 7g.80gb "}, {0x2331, " 1g.10gb 1g.20gb 2g.20gb 3g.40gb 4g.40gb 7g.80gb "},
-	{0x20b0, " 1g.5gb 1g.10gb 2g.10gb 3g.20gb 4g.20gb 7g.40gb "}, {0x20b2, " 1g.10gb 1g.20gb 2g.20gb 3g.40gb 4g.40gb 7g.80gb "},
-	{0x20b5, " 1g.10gb 1g.20gb 2g.20gb 3g.40gb 4g.40gb 7g.80gb "},
-};
-
+/* The profiles of the first GPU whose are known. */
 static const char *profiles_of(const struct host *h)
 {
-	for (size_t i = 0; i < h->ngpu; i++)
-		for (size_t k = 0; k < sizeof(models) / sizeof(*models); k++)
-			if (h->gpu[i]->device == models[k].device)
-				return models[k].profiles;
+	for (size_t i = 0; i < h->ngpu; i++) {
+		const struct gpu_model *m = gpu_model(h->gpu[i]);
+
+		if (m && m->mig)
+			return m->mig;
+	}
 	return NULL;
 }
 

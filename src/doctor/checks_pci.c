@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Group PCI: resources, links, resets, firmware. */
 #include "checks_machine.h"
+#include "models.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -49,24 +50,12 @@ static void bar_assigned(struct audit *a)
 	each_gpu(a, assigned_one);
 }
 
-/* Data-centre GPUs from Hopper on map all of their memory. Frame buffer in GiB, from the PCI id. */
-static const struct {
-	uint16_t device;
-	unsigned gib;
-	const char *name;
-} known[] = {
-	{0x2330, 80, "H100 SXM"}, {0x2331, 80, "H100 PCIe"}, {0x2321, 94, "H100 NVL"}, {0x2324, 80, "H800"},
-	{0x2335, 141, "H200 SXM"}, {0x233b, 141, "H200 NVL"}, {0x2329, 96, "H20"}, {0x2342, 96, "GH200"},
-	{0x20b0, 40, "A100 SXM 40GB"}, {0x20b2, 80, "A100 SXM 80GB"}, {0x20b5, 80, "A100 PCIe 80GB"},
-	{0x20f1, 40, "A100 PCIe 40GB"}, {0x2901, 180, "B200"},
-};
-
+/* Data-centre GPUs map all of their memory. */
 static unsigned memory_gib(const struct pci_dev *d)
 {
-	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
-		if (d->vendor == 0x10de && d->device == known[i].device)
-			return known[i].gib;
-	return 0;
+	const struct gpu_model *m = gpu_model(d);
+
+	return m ? m->gib : 0;
 }
 
 static void bar1_one(struct audit *a, const struct pci_dev *d)

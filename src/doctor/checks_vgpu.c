@@ -1,41 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Groups VGPU and CC: NVIDIA vGPU on the host, migration, confidential computing. */
 #include "host.h"
+#include "models.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Models with vGPU types. The release is named where it was verified (vgpu-device-manager and the
- * vGPU 18 notes, 2025-03: H200); for the others, that they have types is common knowledge. */
-static const struct {
-	uint16_t device;
-	const char *model, *since;
-} support[] = {
-	{0x2335, "H200 SXM", " since release 18.0"}, {0x233b, "H200 NVL", " since release 18.0"}, {0x2330, "H100 SXM", ""},
-	{0x2331, "H100 PCIe", ""}, {0x2321, "H100 NVL", ""}, {0x20b5, "A100 PCIe 80GB", ""}, {0x20b2, "A100 SXM 80GB", ""},
-	{0x20f1, "A100 PCIe 40GB", ""}, {0x20b0, "A100 SXM 40GB", ""}, {0x26b9, "L40S", ""}, {0x27b8, "L4", ""}, {0x2901, "B200", ""},
-};
+static void supported_one(struct audit *a, const struct pci_dev *d)
+{
+	const struct gpu_model *m = gpu_model(d);
+
+	if (m && m->vgpu)
+		emit(a, ST_PASS, d->bdf, "%s has vGPU types%s", m->name, m->vgpu);
+	else
+		emit(a, ST_BAD, d->bdf, "%04x:%04x is not in the table of models with vGPU", d->vendor, d->device);
+}
 
 static void supported(struct audit *a)
 {
-	const struct host *h = a->host;
-
-	if (!need_gpus(a))
-		return;
-	aud_common(a);
-	for (size_t i = 0; i < h->ngpu; i++) {
-		bool found = false;
-
-		note_dev(a, h->gpu[i]);
-		for (size_t k = 0; k < sizeof(support) / sizeof(*support) && !found; k++)
-			if (h->gpu[i]->vendor == 0x10de && h->gpu[i]->device == support[k].device) {
-				emit(a, ST_PASS, h->gpu[i]->bdf, "%s has vGPU types%s", support[k].model, support[k].since);
-				found = true;
-			}
-		if (!found)
-			emit(a, ST_BAD, h->gpu[i]->bdf, "%04x:%04x is not in the table of models with vGPU", h->gpu[i]->vendor, h->gpu[i]->device);
-	}
+	each_gpu(a, supported_one);
 }
 
 static void stack(struct audit *a)

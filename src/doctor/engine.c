@@ -236,7 +236,8 @@ static void push(struct audit *a, enum status st, char severity, const char *sub
 			abort();
 	}
 	r = &a->result[a->nresult++];
-	*r = (struct result){.check = a->cur, .status = st, .severity = severity, .message = message};
+	/* What is only information has no severity to speak of. */
+	*r = (struct result){.check = a->cur, .status = st, .severity = st == ST_INFO ? 'I' : severity, .message = message};
 	r->subject = strdup(subject);
 	r->nref = a->nref;
 	r->ref = a->nref ? malloc(a->nref * sizeof(*r->ref)) : NULL;

@@ -26,6 +26,8 @@ const struct format *format_find(const char *name);
 void render_text(const struct report *r, FILE *f);
 void render_json(const struct report *r, FILE *f);
 void render_html(const struct report *r, FILE *f);
+/* The HTML report's topology section. */
+void render_topology(const struct report *r, FILE *f);
 void render_sarif(const struct report *r, FILE *f);
 void render_junit(const struct report *r, FILE *f);
 void render_ocsf(const struct report *r, FILE *f);

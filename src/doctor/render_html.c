@@ -16,7 +16,12 @@ static const char style[] =
 	"details.fail{border-left-color:#b3261e}details.warn{border-left-color:#b26a00}details.unknown,details.error{border-left-color:#6a3fa0}"
 	"details.pass{border-left-color:#2e7d32}details.info{border-left-color:#1565c0}summary{cursor:pointer}"
 	"code,pre{font:13px/1.4 ui-monospace,monospace;overflow-wrap:anywhere}.tag{display:inline-block;min-width:5.5em;font-weight:600}"
-	".mx td{border:1px solid #fff;width:9em;height:4em;vertical-align:top;padding:.3em;font-size:12px}.mx th{font-weight:600;padding:.3em;font-size:12px}"
+	".sum td{border-top:4px solid #ccc}.sum .fail{border-top-color:#b3261e}.sum .warn{border-top-color:#b26a00}.sum .unknown{border-top-color:#6a3fa0}"
+	".sum .pass{border-top-color:#2e7d32}.sum .info{border-top-color:#1565c0}.sum .zero{color:#888}"
+	"details.all{border:0;padding:0}details.all>summary h2{display:inline-block;border:0}.sub{margin-top:.6em;padding-left:.5em;border-left:3px solid #ccc}"
+	".chip{display:inline-block;margin:1px;padding:0 .4em;border-radius:3px;color:#fff;text-decoration:none}.chip.fail{background:#b3261e}.chip.warn{background:#8a5200}"
+	".mx .q{color:#666;font-style:italic;font-weight:400}"
+	".mx td{border:1px solid #fff;width:9em;height:3.4em;vertical-align:top;padding:.3em;font-size:12px}.mx th{font-weight:600;padding:.3em;font-size:12px}"
 	".ev{color:#444;font-size:13px;margin:.3em 0}svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif}"
 	"@media (prefers-color-scheme:dark){body{background:#161616;color:#e6e6e6}.ev{color:#bbb}h2{border-color:#444}details{border-color:#333}.sum td{border-color:#444}"
 	"svg text{fill:#1a1a1a}svg text.o{fill:#e6e6e6}.mx td{color:#1a1a1a;border-color:#161616}}";
@@ -27,7 +32,8 @@ static void summary(const struct report *r, FILE *f)
 
 	fputs("<table class=\"sum\"><tr>", f);
 	for (size_t i = 0; i < sizeof(shown) / sizeof(*shown); i++)
-		fprintf(f, "<td><b>%zu</b>%s</td>", r->a->count[shown[i]] + (shown[i] == ST_UNKNOWN ? r->a->count[ST_ERROR] : 0), status_name[shown[i]]);
+		fprintf(f, "<td class=\"%s\"><b>%zu</b>%s</td>", r->a->count[shown[i]] ? status_name[shown[i]] : "zero",
+			r->a->count[shown[i]] + (shown[i] == ST_UNKNOWN ? r->a->count[ST_ERROR] : 0), status_name[shown[i]]);
 	fputs("</tr></table>\n", f);
 }
 
@@ -44,157 +50,40 @@ static void cell(const struct report *r, FILE *f, int impact, int likelihood)
 {
 	const struct check *last = NULL;
 
-	fprintf(f, "<td style=\"background:%s\">", cell_colour(impact, likelihood));
+	fprintf(f, "<td style=\"background:%s\"%s>", cell_colour(impact, likelihood), likelihood == 3 && impact == 3 ? " class=\"mid\"" : "");
 	for (size_t i = 0; i < r->a->nresult; i++) {
 		const struct result *x = &r->a->result[i];
 
 		if ((x->status != ST_FAIL && x->status != ST_WARN) || x->check == last || x->check->impact != impact || x->check->likelihood != likelihood)
 			continue;
 		last = x->check;
-		fprintf(f, "<a href=\"#%s\" style=\"color:#1a1a1a\">%s</a> ", x->check->id, x->check->id);
+		fprintf(f, "<a class=\"chip %s\" href=\"#%s\">%s</a> ", status_name[x->status], x->check->id, x->check->id);
 	}
 	fputs("</td>", f);
 }
 
 static void matrix(const struct report *r, FILE *f)
 {
-	fputs("<h2 id=\"risk\">Risk matrix</h2>\n<p>Failures and warnings by impact and probability. Upper right: treat at once; upper left: plan against; "
-	      "lower right: put right with the next change; lower left: accept or note.</p>\n<table class=\"mx\">", f);
+	fputs("<h2 id=\"risk\">Risk matrix</h2>\n<p>Checks that failed (red) or warn (amber), by impact and probability.</p>\n<table class=\"mx\">"
+	      "<tr><th></th><th class=\"q\" colspan=\"2\">plan against</th><th></th><th class=\"q\" colspan=\"2\">treat at once</th></tr>\n", f);
 	for (int impact = 5; impact >= 1; impact--) {
-		fprintf(f, "<tr><th>impact %d</th>", impact);
+		fprintf(f, "<tr><th>%s%d</th>", impact == 5 ? "impact " : "", impact);
 		for (int p = 1; p <= 5; p++)
 			cell(r, f, impact, p);
 		fputs("</tr>\n", f);
 	}
-	fputs("<tr><th></th><th>probability 1</th><th>2</th><th>3</th><th>4</th><th>5</th></tr></table>\n", f);
-}
-
-/* ---- topology ---- */
-
-#define BOX_W 150
-#define BOX_H 34
-#define COL   190
-#define ROW   46
-
-struct drawing {
-	const struct host *h;
-	FILE *f;
-	int y; /* next free row */
-};
-
-static bool drawn(const struct pci_dev *d)
-{
-	return (pci_is_gpu(d) && !d->is_vf) || pci_is_nvswitch(d);
-}
-
-/* Whether anything below d is drawn. */
-static bool leads(const struct host *h, const struct pci_dev *d)
-{
-	for (size_t i = 0; i < h->ngpu + h->nnvswitch; i++) {
-		const struct pci_dev *x = i < h->ngpu ? h->gpu[i] : h->nvswitch[i - h->ngpu];
-
-		for (; x; x = x->parent)
-			if (x == d)
-				return true;
-	}
-	return false;
-}
-
-static void box(struct drawing *w, const struct pci_dev *d, int x, int y)
-{
-	/* One colour per IOMMU group, from its number. */
-	unsigned hue = 0;
-
-	for (const char *p = d->group ? d->group : ""; *p; p++)
-		hue = hue * 10 + (unsigned)(*p - '0');
-	fprintf(w->f, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"4\" fill=\"hsl(%u,60%%,82%%)\" stroke=\"%s\" stroke-width=\"%d\"/>", x, y,
-		BOX_W, BOX_H, hue * 47 % 360, d->group ? "#666" : "#b3261e", drawn(d) ? 2 : 1);
-	fprintf(w->f, "<text x=\"%d\" y=\"%d\"><tspan font-weight=\"600\">", x + 6, y + 14);
-	put_escaped(w->f, d->bdf);
-	fprintf(w->f, "</tspan></text><text x=\"%d\" y=\"%d\">%s %s%s</text>\n", x + 6, y + 28,
-		pci_is_nvswitch(d) ? "NVSwitch" : drawn(d) ? "GPU" : "bridge", d->group ? "group " : "no group", d->group ? d->group : "");
-}
-
-static int draw(struct drawing *w, const struct pci_dev *d, int depth)
-{
-	int x = 10 + depth * COL, first = -1, last = -1, y;
-
-	for (size_t i = 0; i < w->h->pci.n && depth < 12; i++) {
-		const struct pci_dev *c = &w->h->pci.dev[i];
-
-		if (c->parent != d || !leads(w->h, c))
-			continue;
-		last = draw(w, c, depth + 1);
-		first = first < 0 ? last : first;
-		fprintf(w->f, "<path d=\"M%d %d h20\" stroke=\"#888\" fill=\"none\"/>", x + COL - 20, last + BOX_H / 2);
-	}
-	if (first < 0) {
-		y = w->y;
-		w->y += ROW;
-	} else {
-		y = (first + last) / 2;
-		fprintf(w->f, "<path d=\"M%d %d V%d M%d %d h20\" stroke=\"#888\" fill=\"none\"/>", x + COL - 20, first + BOX_H / 2, last + BOX_H / 2,
-			x + BOX_W, y + BOX_H / 2);
-	}
-	box(w, d, x, y);
-	return y;
-}
-
-static void nvlink_bar(struct drawing *w)
-{
-	const struct nvml *n = &w->h->nvml;
-	int links = 0, up = 0;
-
-	for (size_t i = 0; i < n->n; i++) {
-		links += n->gpu[i].links > 0 ? n->gpu[i].links : 0;
-		up += n->gpu[i].links_up > 0 ? n->gpu[i].links_up : 0;
-	}
-	if (links)
-		fprintf(w->f, "<rect x=\"10\" y=\"%d\" width=\"%d\" height=\"24\" rx=\"4\" fill=\"%s\"/><text x=\"18\" y=\"%d\">NVLink: %d of %d links up%s</text>\n",
-			w->y + 6, COL * 4, up < links ? "#ffcc80" : "#c5e1a5", w->y + 22, up, links, w->h->nnvswitch ? ", through NVSwitch" : "");
-	w->y += links ? 40 : 0;
-}
-
-static void topology(const struct report *r, FILE *f)
-{
-	struct drawing w = {.h = r->a->host, .f = f, .y = 40};
-	char *svg = NULL;
-	size_t size = 0;
-	FILE *mem = open_memstream(&svg, &size);
-
-	fputs("<h2 id=\"topology\">Topology</h2>\n", f);
-	if (!mem || !(w.h->ngpu + w.h->nnvswitch)) {
-		fputs("<p>No GPU in this host.</p>\n", f);
-		if (mem)
-			fclose(mem);
-		free(svg);
-		return;
-	}
-	w.f = mem;
-	for (size_t i = 0; i < w.h->pci.n; i++) {
-		const struct pci_dev *d = &w.h->pci.dev[i];
-		char bus[24];
-		const char *node = "?";
-
-		if (d->parent || !leads(w.h, d))
-			continue;
-		const struct ev_item *it = ev_getf(r->a->ev, EV_READ, "/sys/bus/pci/devices/%s/numa_node", d->bdf);
-
-		node = it->line ? it->line : "?";
-		fprintf(mem, "<text class=\"o\" x=\"10\" y=\"%d\">%s, NUMA node ", w.y - 4, pci_root_bus(d, bus, sizeof(bus)) ? bus : "root bus");
-		put_escaped(mem, node);
-		fputs("</text>\n", mem);
-		draw(&w, d, 0);
-		w.y += 22;
-	}
-	nvlink_bar(&w);
-	fclose(mem);
-	fprintf(f, "<p>One colour is one IOMMU group: what shares a colour goes to one guest together.</p>\n<svg viewBox=\"0 0 %d %d\" width=\"%d\" role=\"img\" "
-		"aria-label=\"PCIe topology\">%s</svg>\n", COL * 5, w.y + 10, COL * 5, svg);
-	free(svg);
+	fputs("<tr><th></th><th>probability 1</th><th>2</th><th>3</th><th>4</th><th>5</th></tr>"
+	      "<tr><th></th><th class=\"q\" colspan=\"2\">accept or note</th><th></th><th class=\"q\" colspan=\"2\">with the next change</th></tr></table>\n", f);
 }
 
 /* ---- findings ---- */
+
+static const char rank[] = "CHMLI-";
+
+static bool alike(const struct result *a, const struct result *b)
+{
+	return a->check == b->check && a->status == b->status && a->severity == b->severity;
+}
 
 static void evidence(FILE *f, const struct result *r)
 {
@@ -217,36 +106,72 @@ static void evidence(FILE *f, const struct result *r)
 	}
 }
 
-static void one(FILE *f, const struct result *r, bool anchor)
+static void waived(FILE *f, const struct result *r)
 {
-	const struct check_group *g = check_group_of(r->check);
+	if (!r->waived_by)
+		return;
+	fputs(" <i>waived: ", f);
+	put_escaped(f, r->waived_by);
+	fputs("</i>", f);
+}
 
+static void subject(FILE *f, const struct result *r)
+{
+	fputs("<b>", f);
+	put_escaped(f, r->subject);
+	fputs("</b>: ", f);
+	put_escaped(f, r->message);
+	waived(f, r);
+}
+
+static void about(FILE *f, const struct check *c)
+{
+	const struct check_group *g = check_group_of(c);
+
+	fputs("<p><b>", f);
+	put_escaped(f, c->title);
+	fputs(".</b> ", f);
+	put_escaped(f, c->rationale);
+	fputs("</p><p><b>Remedy:</b> ", f);
+	put_escaped(f, c->remedy);
+	fprintf(f, "</p><p class=\"ev\">Impact %u, probability %u. NIST 800-53 %s; PCI DSS %s; HIPAA %s; ISO 27001 %s</p>\n", c->impact, c->likelihood,
+		g->nist, g->pci, g->hipaa, g->iso);
+}
+
+/* The results of one check that came out alike, from the first of them on: one fold. */
+static void fold(const struct audit *a, FILE *f, size_t first, bool anchor)
+{
+	const struct result *r = &a->result[first];
+	size_t n = 0;
+
+	for (size_t i = first; i < a->nresult; i++)
+		n += alike(&a->result[i], r);
 	fprintf(f, "<details class=\"%s\"%s%s%s><summary><span class=\"tag\">%s</span> <b>%s</b> ", status_name[r->status], anchor ? " id=\"" : "",
 		anchor ? r->check->id : "", anchor ? "\"" : "", severity_word(r->severity), r->check->id);
-	put_escaped(f, r->subject);
-	fputs(": ", f);
-	put_escaped(f, r->message);
-	if (r->waived_by) {
-		fputs(" <i>waived: ", f);
-		put_escaped(f, r->waived_by);
-		fputs("</i>", f);
+	if (n == 1) {
+		subject(f, r);
+	} else {
+		put_escaped(f, r->check->title);
+		fprintf(f, ": %zu subjects", n);
 	}
-	fputs("</summary><p><b>", f);
-	put_escaped(f, r->check->title);
-	fputs(".</b> ", f);
-	put_escaped(f, r->check->rationale);
-	fputs("</p><p><b>Remedy:</b> ", f);
-	put_escaped(f, r->check->remedy);
-	fprintf(f, "</p><p class=\"ev\">Impact %u, probability %u. NIST 800-53 %s; PCI DSS %s; HIPAA %s; ISO 27001 %s</p>\n", r->check->impact,
-		r->check->likelihood, g->nist, g->pci, g->hipaa, g->iso);
-	evidence(f, r);
+	fputs("</summary>", f);
+	about(f, r->check);
+	for (size_t i = first; i < a->nresult; i++) {
+		if (!alike(&a->result[i], r))
+			continue;
+		if (n > 1) {
+			fprintf(f, "<div class=\"sub %s\">", status_name[r->status]);
+			subject(f, &a->result[i]);
+			fputs("</div>", f);
+		}
+		evidence(f, &a->result[i]);
+	}
 	fputs("</details>\n", f);
 }
 
-/* The matrix links to a check's worst result: the one section() prints first. */
+/* The matrix and the topology link to a check's worst result: what section() prints first. */
 static bool is_anchor(const struct audit *a, size_t i)
 {
-	static const char rank[] = "CHMLI-";
 	const struct result *r = &a->result[i];
 
 	if (r->status != ST_FAIL && r->status != ST_WARN)
@@ -261,17 +186,26 @@ static bool is_anchor(const struct audit *a, size_t i)
 	return true;
 }
 
-static void section(const struct report *r, FILE *f, const char *title, enum status st)
+/* folded: what nobody need act on is shut away as a whole. */
+static void section(const struct report *r, FILE *f, const char *title, enum status st, bool folded)
 {
-	static const char rank[] = "CHMLI-";
+	const struct audit *a = r->a;
 
-	if (!r->a->count[st])
+	if (!a->count[st])
 		return;
-	fprintf(f, "<h2>%s (%zu)</h2>\n", title, r->a->count[st]);
+	fprintf(f, folded ? "<details class=\"all\" id=\"%s\"><summary><h2>%s (%zu)</h2></summary>\n" : "<h2 id=\"%s\">%s (%zu)</h2>\n", status_name[st], title,
+		a->count[st]);
 	for (const char *s = rank; *s; s++)
-		for (size_t i = 0; i < r->a->nresult; i++)
-			if (r->a->result[i].status == st && r->a->result[i].severity == *s)
-				one(f, &r->a->result[i], is_anchor(r->a, i));
+		for (size_t i = 0; i < a->nresult; i++) {
+			bool first = a->result[i].status == st && a->result[i].severity == *s;
+
+			for (size_t k = 0; k < i && first; k++)
+				first = !alike(&a->result[k], &a->result[i]);
+			if (first)
+				fold(a, f, i, is_anchor(a, i));
+		}
+	if (folded)
+		fputs("</details>\n", f);
 }
 
 void render_html(const struct report *r, FILE *f)
@@ -298,13 +232,13 @@ void render_html(const struct report *r, FILE *f)
 		fputs("</p>\n", f);
 	}
 	matrix(r, f);
-	topology(r, f);
-	section(r, f, "Failures", ST_FAIL);
-	section(r, f, "Could not be told", ST_UNKNOWN);
-	section(r, f, "Errors", ST_ERROR);
-	section(r, f, "Warnings", ST_WARN);
-	section(r, f, "Information", ST_INFO);
-	section(r, f, "Passed", ST_PASS);
-	section(r, f, "Not applicable", ST_NA);
+	render_topology(r, f);
+	section(r, f, "Failures", ST_FAIL, false);
+	section(r, f, "Could not be told", ST_UNKNOWN, false);
+	section(r, f, "Errors", ST_ERROR, false);
+	section(r, f, "Warnings", ST_WARN, false);
+	section(r, f, "Information", ST_INFO, true);
+	section(r, f, "Passed", ST_PASS, true);
+	section(r, f, "Not applicable", ST_NA, true);
 	fputs("</body></html>\n", f);
 }

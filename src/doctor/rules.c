@@ -14,6 +14,7 @@ static bool init(struct rule_level *r, double fire, double clear, double share, 
 	r->share = share;
 	r->fire_s = r->clear_s = seconds;
 	r->sample_s = SAMPLE_S;
+	r->low_since = -1;
 	r->cap = (size_t)(seconds / SAMPLE_S) + 2;
 	r->sample = calloc(r->cap, sizeof(*r->sample));
 	return r->sample != NULL;
@@ -69,9 +70,16 @@ static bool fires(const struct rule_level *r, const struct window *w)
 	return w->sum / (double)w->n > r->fire && (double)w->above >= r->share * (double)w->n;
 }
 
-static bool clears(const struct rule_level *r, const struct window *w)
+/* M5's window is the time it must be low for; M2's mean is itself over a window, and must stay low. */
+static bool clears(struct rule_level *r, const struct window *w, int64_t now)
 {
-	return r->share < 1 ? w->sum / (double)w->n < r->clear : w->below == w->n;
+	if (r->share >= 1)
+		return w->below == w->n;
+	if (w->sum / (double)w->n >= r->clear)
+		r->low_since = -1;
+	else if (r->low_since < 0)
+		r->low_since = now;
+	return r->low_since >= 0 && now - r->low_since >= r->clear_s;
 }
 
 enum rule_state rule_eval(struct rule_level *r, int64_t now)
@@ -79,12 +87,16 @@ enum rule_state rule_eval(struct rule_level *r, int64_t now)
 	struct window w = look(r, now, r->fire_s);
 	size_t due = (size_t)(r->fire_s / r->sample_s);
 
-	if (w.n * 4 < due * 3)
+	if (w.n * 4 < due * 3) {
+		r->low_since = -1;
 		return r->state == RULE_FIRING ? RULE_FIRING : RULE_UNKNOWN;
+	}
 	if (r->state == RULE_FIRING)
-		r->state = clears(r, &w) ? RULE_OK : RULE_FIRING;
+		r->state = clears(r, &w, now) ? RULE_OK : RULE_FIRING;
 	else
 		r->state = fires(r, &w) ? RULE_FIRING : RULE_OK;
+	if (r->state != RULE_FIRING)
+		r->low_since = -1;
 	return r->state;
 }
 
@@ -105,15 +117,36 @@ void m3_init(struct rule_m3 *r)
 	r->low_since = -1;
 }
 
-void m3_event(struct rule_m3 *r, int64_t t, uint32_t key)
+void m3_application(struct rule_m3 *r, int64_t t, uint32_t key, uint32_t exe)
 {
 	for (size_t i = 0; i < r->n; i++)
-		if (r->event[i].t == t && r->event[i].key == key)
+		if (r->event[i].t == t && r->event[i].key == key && r->event[i].exe == exe)
 			return;
 	if (r->n == M3_EVENTS) /* the oldest falls out: 64 in an hour fire no more than 6 do */
 		memmove(r->event, r->event + 1, --r->n * sizeof(*r->event));
 	r->event[r->n].t = t;
-	r->event[r->n++].key = key;
+	r->event[r->n].key = key;
+	r->event[r->n++].exe = exe;
+}
+
+void m3_event(struct rule_m3 *r, int64_t t, uint32_t key)
+{
+	m3_application(r, t, key, 0);
+}
+
+static bool within(const struct rule_m3 *r, size_t i, int64_t now)
+{
+	return r->event[i].t > now - HOUR && r->event[i].t <= now;
+}
+
+static bool counts(const struct rule_m3 *r, size_t i, int64_t now)
+{
+	if (!within(r, i, now))
+		return false;
+	for (size_t k = 0; k < r->n && r->event[i].exe; k++)
+		if (within(r, k, now) && r->event[k].key == r->event[i].key && r->event[k].exe && r->event[k].exe != r->event[i].exe)
+			return true;
+	return !r->event[i].exe;
 }
 
 enum rule_state m3_eval(struct rule_m3 *r, int64_t now, bool log_readable)
@@ -121,18 +154,25 @@ enum rule_state m3_eval(struct rule_m3 *r, int64_t now, bool log_readable)
 	size_t count = 0;
 
 	for (size_t i = 0; i < r->n; i++)
-		count += r->event[i].t > now - HOUR && r->event[i].t <= now;
-	if (count > M3_LOW)
+		count += counts(r, i, now);
+	if (count > M3_LOW || !log_readable)
 		r->low_since = -1;
 	else if (r->low_since < 0)
 		r->low_since = now;
 	if (count >= M3_FIRES)
 		r->state = RULE_FIRING;
-	else if (r->state == RULE_FIRING && (r->low_since < 0 || now - r->low_since < HOUR || !log_readable))
+	else if (r->state == RULE_FIRING && (r->low_since < 0 || now - r->low_since < HOUR))
 		r->state = RULE_FIRING;
 	else
 		r->state = log_readable ? RULE_OK : RULE_UNKNOWN;
 	return r->state;
+}
+
+enum m3_advice m3_advise(int64_t since_change_s, double rate_now, double rate_before, unsigned devices)
+{
+	if (since_change_s <= 7 * 24 * HOUR && rate_now > 3 * rate_before)
+		return M3_ROLL_BACK;
+	return devices == 1 ? M3_HARDWARE : M3_APPLICATION;
 }
 
 /* ---- M4, M1 ---- */

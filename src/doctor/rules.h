@@ -20,6 +20,7 @@ struct rule_level {
 	double share;	       /* of samples that must be above fire (M2: 0.9), 0: the mean alone */
 	int64_t fire_s, clear_s; /* for how long */
 	int64_t sample_s;
+	int64_t low_since; /* since when it is below clear without a gap; -1: it is not */
 	/* ring of samples */
 	struct {
 		int64_t t;
@@ -29,9 +30,9 @@ struct rule_level {
 	enum rule_state state;
 };
 
-/* M2: mean over 15 min > 95 in >= 90 % of samples; clears when the mean is < 85 for 15 min. */
+/* M2: mean over 15 min > 95 and so >= 90 % of samples; clears when that mean stayed < 85 for 15 min. */
 bool rule_init_m2(struct rule_level *r);
-/* M5: > 0.90 for 10 min; clears < 0.85 for 10 min. */
+/* M5: every sample of 10 min > 0.90; clears when every one was < 0.85. */
 bool rule_init_m5(struct rule_level *r);
 void rule_free(struct rule_level *r);
 void rule_sample(struct rule_level *r, int64_t t, double v);
@@ -45,16 +46,25 @@ struct rule_m3 {
 	struct {
 		int64_t t;
 		uint32_t key; /* of device, code and process: same key in the same second is one event */
+		uint32_t exe; /* 0: the device's or the driver's own; else whose program it was */
 	} event[M3_EVENTS];
 	size_t n;
 	int64_t low_since; /* when the count last fell to <= 2; -1: it is above */
 	enum rule_state state;
 };
-/* Xids an application causes by itself: counted only when two different programs had them. */
+/* Xids an application causes by itself: m3_application's. */
 bool m3_is_application(int xid);
 void m3_init(struct rule_m3 *r);
 void m3_event(struct rule_m3 *r, int64_t t, uint32_t key);
+/* One that counts only if within the hour another program had the same. key: of device and code; exe: of
+ * the program or tenant, not 0. */
+void m3_application(struct rule_m3 *r, int64_t t, uint32_t key, uint32_t exe);
+/* Time during which the log could not be read counts neither as quiet nor as clear. */
 enum rule_state m3_eval(struct rule_m3 *r, int64_t now, bool log_readable);
+/* Whom to send for. A driver changed within 7 days whose rate is over three times that of the 7 days before
+ * is to be rolled back; one device alone is hardware; several are the applications' owners'. */
+enum m3_advice { M3_ROLL_BACK, M3_HARDWARE, M3_APPLICATION };
+enum m3_advice m3_advise(int64_t since_change_s, double rate_now, double rate_before, unsigned devices);
 
 /* M4: availability 1 - unplanned / (window - planned). window_s: 30 days; age_s: what is known. */
 #define M4_TARGET 0.999

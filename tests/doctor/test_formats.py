@@ -7,6 +7,7 @@ Fails when a format is malformed or tells another story than JSON, a waiver outl
 unseen, or a status file stays behind.
 """
 import datetime
+import html
 import json
 import os
 import re
@@ -124,7 +125,8 @@ class Formats(unittest.TestCase):
         for r in self.json["results"]:
             if r["result"] == "fail":
                 self.assertIn(r["id"], out)
-        self.assertEqual(len(re.findall(r'class="fail"', out)), self.count("fail"))
+                self.assertIn("<b>%s</b>: %s" % (html.escape(r["subject"]), html.escape(r["message"], quote=True).replace("&#x27;", "&#39;")), out)
+        self.assertIn('<h2 id="fail">Failures (%d)' % self.count("fail"), out)
 
     def test_html_escapes(self):
         with tempfile.TemporaryDirectory() as d:
@@ -146,7 +148,9 @@ class Formats(unittest.TestCase):
             shot = SHOT or d + "/r.png"
             base = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir=" + d + "/p"]
             dom = subprocess.run(base + ["--dump-dom", "file://" + d + "/r.html"], capture_output=True, text=True, timeout=90).stdout
-            self.assertEqual(dom.count("<rect"), 8 + 4 + 4 * 2 + 8 + 2 + 4 + 1)  # GPUs, switches, ports, the NVLink bar
+            # 8 GPUs and 4 switches, a port above each, 5 root ports and 5 upstream ports; 2 nodes; NVLink
+            self.assertEqual([dom.count('<rect class="%s"' % c) for c in ("dev", "band", "bus")], [12 + 12 + 5 + 5, 2, 1])
+            self.assertEqual(dom.count(">18/18<"), 8)
             self.assertIn("BIND-026", dom)
             subprocess.run(base + ["--screenshot=" + shot, "--window-size=1200,2600", "file://" + d + "/r.html"], capture_output=True, timeout=90)
             self.assertGreater(os.path.getsize(shot), 50000)
