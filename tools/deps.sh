@@ -6,7 +6,7 @@
 set -eu
 build="gcc clang lld make meson ninja-build pkg-config python3 libc6-dev
  libxml2-dev libyaml-dev nettle-dev zlib1g-dev liblzma-dev libbz2-dev pciutils zstd
- libseccomp-dev libsqlite3-dev libjansson-dev liblz4-dev libzstd-dev libcmocka-dev"
+ libseccomp-dev libsqlite3-dev libjansson-dev libmicrohttpd-dev liblz4-dev libzstd-dev libcmocka-dev"
 # The cloud kernel is the guest's: small, with virtio and without drivers for hardware.
 vm="qemu-system-x86 seabios ipxe-qemu linux-image-cloud-amd64 linux-headers-cloud-amd64
  busybox-static cpio squashfs-tools kmod xz-utils perl"

@@ -6,24 +6,9 @@
 #define VGPU_ADMIN_H
 #include <jansson.h>
 #include <stdbool.h>
-#include "admin/view.h"
-#include "base/buf.h"
+#include "admin/link.h"
+#include "admin/views.h"
 #include "base/err.h"
-
-enum {
-	EXIT_DONE,
-	EXIT_REFUSED,	  /* vgpud said no; nothing was changed */
-	EXIT_USAGE,
-	EXIT_UNREACHABLE, /* vgpud does not run, or not there */
-	EXIT_DENIED,	  /* this user may not */
-	EXIT_UNHEALTHY,	  /* show-health: something is wrong */
-};
-
-struct link {
-	char path[108];
-	int fd;
-	struct buf in;
-};
 
 /* How the text of an argument or option becomes JSON. */
 typedef struct vgpu_err *put_fn(json_t *query, const char *key, const char *text);
@@ -64,12 +49,6 @@ struct admin {
 extern const struct command commands[]; /* ends with name NULL */
 extern const struct option settings[];
 
-/* link.c */
-struct vgpu_err *link_open(struct link *l, const char *run_dir, int *status);
-/* *data: the answer's; an error with *status otherwise. */
-struct vgpu_err *link_ask(struct link *l, json_t *query, json_t **data, int *status);
-void link_close(struct link *l);
-
 /* show.c */
 int ask_and_show(struct admin *a);
 int fail(struct vgpu_err *e, int status);
@@ -81,8 +60,4 @@ int health_run(struct admin *a);
 int scan_vms_run(struct admin *a);
 int completion_run(struct admin *a);
 int help_run(struct admin *a);
-
-/* views.c */
-extern const struct view_column view_vms[], view_vm[], view_status[], view_weights[], view_quotas[], view_limits[],
-	view_connections[], view_events[], view_audit[], view_faults[], view_health[], view_metrics[], view_scan[];
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One connection to vgpud's control.sock: a JSON line out, a JSON line in. */
-#include "admin/admin.h"
+#include "admin/link.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -31,6 +31,19 @@ struct vgpu_err *link_open(struct link *l, const char *run_dir, int *status)
 				     : err_sys(errno, "%s", l->path);
 }
 
+void link_patience(struct link *l, unsigned ms)
+{
+	struct timeval t = {ms / 1000, (long)(ms % 1000) * 1000};
+
+	setsockopt(l->fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
+	setsockopt(l->fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
+}
+
+void link_hang_up(struct link *l)
+{
+	shutdown(l->fd, SHUT_RDWR);
+}
+
 void link_close(struct link *l)
 {
 	if (l->fd >= 0)
@@ -46,7 +59,8 @@ static struct vgpu_err *read_line(struct link *l, json_t **answer)
 	while (!(nl = l->in.len ? memchr(l->in.data, '\n', l->in.len) : NULL) && n > 0)
 		n = buf_read(&l->in, l->fd);
 	if (!nl)
-		return err_new("%s: vgpud hung up without an answer", l->path);
+		return n == -EAGAIN ? err_new("%s: vgpud does not answer in time", l->path)
+				    : err_new("%s: vgpud hung up without an answer", l->path);
 	*nl = 0;
 	*answer = json_loads(l->in.data, 0, NULL);
 	buf_eat(&l->in, (size_t)(nl - l->in.data) + 1);

@@ -174,20 +174,40 @@ static void print_label(FILE *out, const char *s)
 	}
 }
 
-static void print_metrics(FILE *out, json_t *rows, const struct view_column *columns)
+static bool ends_with(const char *s, size_t n, const char *end)
+{
+	size_t m = strlen(end);
+
+	return n > m && !strncmp(s + n - m, end, m);
+}
+
+static void print_family(FILE *out, const struct view_column *c, bool open)
+{
+	static const char *const units[] = {"seconds", "bytes", "ratio"};
+	size_t n = strlen(c->metric);
+	bool counter = ends_with(c->metric, n, "_total");
+	int len = (int)(open && counter ? n - strlen("_total") : n); /* OpenMetrics names a counter without it */
+
+	fprintf(out, "# TYPE openvgpu_%.*s %s\n", len, c->metric, counter ? "counter" : "gauge");
+	for (size_t i = 0; open && i < sizeof(units) / sizeof(*units); i++)
+		if (ends_with(c->metric, (size_t)len, units[i]))
+			fprintf(out, "# UNIT openvgpu_%.*s %s\n", len, c->metric, units[i]);
+	fprintf(out, "# HELP openvgpu_%.*s %s\n", len, c->metric, c->title);
+}
+
+void view_metrics_print(FILE *out, json_t *data, const struct view_column *columns, const char *label, bool open)
 {
 	size_t i;
 	json_t *row;
 
 	for (const struct view_column *c = columns; c->key; c++) {
-		size_t n = c->metric ? strlen(c->metric) : 0;
-
-		if (!n)
+		if (!c->metric)
 			continue;
-		fprintf(out, "# HELP openvgpu_%s %s\n# TYPE openvgpu_%s %s\n", c->metric, c->title, c->metric,
-			n > 6 && !strcmp(c->metric + n - 6, "_total") ? "counter" : "gauge");
-		json_array_foreach(rows, i, row) {
-			fprintf(out, "openvgpu_%s{vm=\"", c->metric);
+		print_family(out, c, open);
+		if (!label)
+			fprintf(out, "openvgpu_%s %.17g\n", c->metric, metric_value(c, data));
+		json_array_foreach(label ? data : NULL, i, row) {
+			fprintf(out, "openvgpu_%s{%s=\"", c->metric, label);
 			print_label(out, json_string_value(json_object_get(row, "name")));
 			fprintf(out, "\"} %.17g\n", metric_value(c, row));
 		}
@@ -197,7 +217,7 @@ static void print_metrics(FILE *out, json_t *rows, const struct view_column *col
 void view_print(FILE *out, json_t *data, const struct view_column *columns, enum view_form form)
 {
 	if (form == VIEW_AS_METRICS && json_is_array(data)) {
-		print_metrics(out, data, columns);
+		view_metrics_print(out, data, columns, "vm", false);
 	} else if (form == VIEW_AS_JSON) {
 		json_dumpf(data, out, JSON_INDENT(2) | JSON_ENCODE_ANY);
 		fputc('\n', out);

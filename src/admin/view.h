@@ -35,6 +35,9 @@ struct view_column {
 #define VIEW_CELL 64
 
 void view_print(FILE *out, json_t *data, const struct view_column *columns, enum view_form form);
+/* The families of `columns`: a sample for each row of the array, labelled with its "name"; or, label NULL, one
+ * for the object. open: as OpenMetrics, without its last line; otherwise Prometheus' text. */
+void view_metrics_print(FILE *out, json_t *data, const struct view_column *columns, const char *label, bool open);
 /* One value, as text. */
 void view_cell(const struct view_column *c, json_t *row, char out[VIEW_CELL]);
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every view there is; see view.h. */
-#include "admin/admin.h"
+#include "admin/views.h"
+#include <stddef.h>
 
 const struct view_column view_vms[] = {
 	{"id", "ID", VIEW_COUNT},	      {"name", "NAME", VIEW_TEXT},

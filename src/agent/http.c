@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests: one table of routes, from which OpenAPI is made as well. /metrics and /healthz are open on
+ * loopback; everything else wants the bearer token.
+ */
+#include "agent/agent.h"
+#include "base/log.h"
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define THREADS 4u /* so that three answer while one waits for vgpud with a change */
+#define JSON_TYPE "application/json"
+#define OPENMETRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
+#define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
+
+struct request {
+	char body[AGENT_BODY_MAX + 1];
+	size_t len;
+	bool too_long;
+};
+
+struct http {
+	const struct agent *agent;
+	bool loopback; /* we listen there only */
+};
+
+struct route;
+typedef enum MHD_Result answer_fn(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
+				  const struct request *q);
+
+struct route {
+	const char *method, *path; /* ends with '/': a name follows */
+	const char *summary;
+	answer_fn *answer;
+	enum page page;
+	bool open; /* on loopback */
+};
+
+/* ---- answers ---- */
+
+static enum MHD_Result send_response(struct MHD_Connection *c, unsigned status, const char *type, struct MHD_Response *r)
+{
+	enum MHD_Result rc;
+
+	if (!r)
+		return MHD_NO;
+	MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+	MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+	if (status == MHD_HTTP_UNAUTHORIZED)
+		MHD_add_response_header(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer realm=\"vgpu-agent\"");
+	rc = MHD_queue_response(c, status, r);
+	MHD_destroy_response(r);
+	return rc;
+}
+
+/* Takes the reference. */
+static enum MHD_Result send_json(struct MHD_Connection *c, unsigned status, json_t *o)
+{
+	char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
+
+	json_decref(o);
+	return text ? send_response(c, status, JSON_TYPE, MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE))
+		    : MHD_NO;
+}
+
+static enum MHD_Result send_error(struct MHD_Connection *c, unsigned status, const char *text)
+{
+	return send_json(c, status, json_pack("{s:s}", "error", text));
+}
+
+static ssize_t text_part(void *cls, uint64_t pos, char *buf, size_t max)
+{
+	size_t len, n;
+	const char *data = text_data(cls, &len);
+
+	n = pos < len ? len - pos : 0;
+	n = n < max ? n : max;
+	memcpy(buf, data + pos, n);
+	return n ? (ssize_t)n : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static void text_end(void *cls)
+{
+	text_put(cls);
+}
+
+/* Takes the reference. */
+static enum MHD_Result send_text(struct MHD_Connection *c, unsigned status, const char *type, struct text *t)
+{
+	size_t len;
+
+	text_data(t, &len);
+	return send_response(c, status, type, MHD_create_response_from_callback(len, 32768, text_part, t, text_end));
+}
+
+static enum MHD_Result answer_page(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
+				   const struct request *q)
+{
+	struct text *t = source_page(r->page);
+
+	return t ? send_text(c, MHD_HTTP_OK, JSON_TYPE, t)
+		 : send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE, "vgpud does not answer: see /healthz");
+}
+
+static enum MHD_Result answer_health(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
+				     const struct request *q)
+{
+	struct text *t = source_page(PAGE_HEALTH);
+
+	return t ? send_text(c, source_answers() ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, JSON_TYPE, t) : MHD_NO;
+}
+
+static enum MHD_Result answer_metrics(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
+				      const struct request *q)
+{
+	const char *accept = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
+	bool open = accept && strstr(accept, "application/openmetrics-text");
+	struct text *t = source_page(open ? PAGE_OPENMETRICS : PAGE_TEXT_METRICS);
+
+	return t ? send_text(c, MHD_HTTP_OK, open ? OPENMETRICS_TYPE : METRICS_TYPE, t) : MHD_NO;
+}
+
+static enum MHD_Result answer_vm(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
+				 const struct request *q)
+{
+	struct text *t = source_vm(rest);
+
+	if (t)
+		return send_text(c, MHD_HTTP_OK, JSON_TYPE, t);
+	return source_answers() ? send_error(c, MHD_HTTP_NOT_FOUND, "no such VM")
+				: send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE, "vgpud does not answer: see /healthz");
+}
+
+static enum MHD_Result answer_create(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
+				     const struct request *q)
+{
+	json_error_t where;
+	json_t *o = json_loads(q->body, JSON_REJECT_DUPLICATES, &where);
+	unsigned status;
+
+	if (!json_is_object(o)) {
+		json_decref(o);
+		return send_error(c, MHD_HTTP_BAD_REQUEST, "the body is not a JSON object such as {\"name\": \"vm1\", \"quota\": 1073741824}");
+	}
+	if (!json_is_string(json_object_get(o, "name"))) {
+		json_decref(o);
+		return send_error(c, MHD_HTTP_BAD_REQUEST, "name: a text is needed");
+	}
+	json_object_set_new(o, "cmd", json_string("register-vm"));
+	json_t *data = change_ask(h->agent, o, &status);
+
+	json_decref(o);
+	return send_json(c, status == MHD_HTTP_OK ? MHD_HTTP_CREATED : status, data);
+}
+
+static enum MHD_Result answer_destroy(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
+				      const struct request *q)
+{
+	json_t *o = json_pack("{s:s, s:s}", "cmd", "show-vm", "name", rest), *data;
+	unsigned status;
+
+	if (!o)
+		return send_error(c, MHD_HTTP_BAD_REQUEST, "the name is not UTF-8");
+	data = change_ask(h->agent, o, &status);
+	if (status == MHD_HTTP_CONFLICT) {
+		json_decref(o);
+		return send_json(c, MHD_HTTP_NOT_FOUND, data);
+	}
+	json_decref(data);
+	json_object_set_new(o, "cmd", json_string("remove-vm"));
+	data = change_ask(h->agent, o, &status);
+	json_decref(o);
+	return send_json(c, status, data);
+}
+
+static enum MHD_Result answer_events(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
+				     const struct request *q)
+{
+	const char *last = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Last-Event-ID");
+	struct MHD_Response *s = stream_open(c, last ? strtoull(last, NULL, 10) : 0);
+
+	return s ? send_response(c, MHD_HTTP_OK, "text/event-stream", s)
+		 : send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE, "as many event streams are open as may be");
+}
+
+static answer_fn answer_openapi;
+
+static const struct route routes[] = {
+	{"GET", "/metrics", "metrics: OpenMetrics if accepted, Prometheus' text otherwise", answer_metrics, .open = true},
+	{"GET", "/healthz", "ok, degraded or down, and why; 503 when vgpud does not answer", answer_health, .open = true},
+	{"GET", "/v1/openapi.json", "this document", answer_openapi},
+	{"GET", "/v1/capacity", "the device, its memory, what is left of it", answer_page, PAGE_CAPACITY},
+	{"GET", "/v1/vms", "everything about every VM", answer_page, PAGE_VMS},
+	{"GET", "/v1/vms/", "everything about one VM", answer_vm},
+	{"GET", "/v1/usage", "what each VM has used", answer_page, PAGE_USAGE},
+	{"GET", "/v1/connections", "who is connected", answer_page, PAGE_CONNECTIONS},
+	{"GET", "/v1/assignments", "VMs that may use the device", answer_page, PAGE_ASSIGNMENTS},
+	{"POST", "/v1/assignments", "let a VM use it: {name, priority, weight, quota, ...} as of vgpu-admin register-vm; 409: it has it, or no room",
+	 answer_create},
+	{"DELETE", "/v1/assignments/", "take it from a VM that is not connected", answer_destroy},
+	{"GET", "/v1/events", "server-sent events; Last-Event-ID continues", answer_events},
+};
+#define ROUTES (sizeof(routes) / sizeof(*routes))
+
+static json_t *operation(const struct route *r)
+{
+	json_t *o = json_pack("{s:s, s:{s:{s:s}, s:{s:s}, s:{s:s}}}", "summary", r->summary, "responses", "200", "description",
+			      "done", "401", "description", "no or a wrong token", "503", "description", "vgpud does not answer");
+	size_t n = strlen(r->path);
+
+	if (!r->open)
+		json_object_set_new(o, "security", json_pack("[{s:[]}]", "token"));
+	if (r->path[n - 1] == '/')
+		json_object_set_new(o, "parameters", json_pack("[{s:s, s:s, s:b, s:{s:s}}]", "name", "name", "in", "path", "required",
+							       1, "schema", "type", "string"));
+	if (!strcmp(r->method, "POST"))
+		json_object_set_new(o, "requestBody", json_pack("{s:b, s:{s:{s:{s:s}}}}", "required", 1, "content", JSON_TYPE, "schema",
+								"type", "object"));
+	return o;
+}
+
+static enum MHD_Result answer_openapi(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
+				      const struct request *q)
+{
+	json_t *paths = json_object();
+
+	for (size_t i = 0; i < ROUTES; i++) {
+		char path[64], method[8];
+		size_t n = strlen(routes[i].path), k;
+		json_t *p;
+
+		snprintf(path, sizeof(path), "%s%s", routes[i].path, routes[i].path[n - 1] == '/' ? "{name}" : "");
+		for (k = 0; routes[i].method[k]; k++)
+			method[k] = (char)(routes[i].method[k] | 32);
+		method[k] = 0;
+		p = json_object_get(paths, path);
+		if (!p)
+			json_object_set_new(paths, path, p = json_object());
+		json_object_set_new(p, method, operation(&routes[i]));
+	}
+	return send_json(c, MHD_HTTP_OK, json_pack("{s:s, s:{s:s, s:s}, s:o, s:{s:{s:{s:s, s:s}}}}", "openapi", "3.1.0", "info", "title",
+						   "vgpu-agent", "version", VGPU_VERSION_STRING, "paths", paths, "components",
+						   "securitySchemes", "token", "type", "http", "scheme", "bearer"));
+}
+
+/* ---- who may ---- */
+
+/* In a time that does not tell how much of it is right. */
+static bool same(const char *given, const char *token)
+{
+	size_t n = strlen(token), m = strlen(given);
+	unsigned char d = n != m;
+
+	for (size_t i = 0; i < n; i++)
+		d |= (unsigned char)(token[i] ^ given[m ? i % m : 0]);
+	return d == 0;
+}
+
+static bool may(const struct http *h, struct MHD_Connection *c, const struct route *r)
+{
+	const char *given = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
+
+	if (r && r->open && h->loopback)
+		return true;
+	return h->agent->token && given && !strncmp(given, "Bearer ", 7) && same(given + 7, h->agent->token);
+}
+
+static enum MHD_Result refuse(const struct http *h, struct MHD_Connection *c)
+{
+	return send_error(c, MHD_HTTP_UNAUTHORIZED, h->agent->token ? "a valid bearer token is needed"
+								      : "closed: vgpu-agent was started without --token-file");
+}
+
+/* ---- requests ---- */
+
+/* *known: some method has this path. */
+static const struct route *find(const char *method, const char *url, const char **rest, bool *known)
+{
+	const struct route *found = NULL;
+
+	*known = false;
+	for (size_t i = 0; i < ROUTES; i++) {
+		size_t n = strlen(routes[i].path);
+		bool named = routes[i].path[n - 1] == '/';
+
+		if (strncmp(url, routes[i].path, n) || (named ? !url[n] || strchr(url + n, '/') != NULL : url[n] != 0))
+			continue;
+		*known = true;
+		*rest = url + n;
+		if (!strcmp(method, routes[i].method) || (!strcmp(method, "HEAD") && !strcmp(routes[i].method, "GET")))
+			found = &routes[i];
+	}
+	return found;
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const char *url, const char *method,
+				  const char *version, const char *data, size_t *len, void **con_cls)
+{
+	struct http *h = cls;
+	struct request *q = *con_cls;
+	const struct route *r;
+	const char *rest;
+	bool known;
+
+	if (!q) {
+		*con_cls = calloc(1, sizeof(*q));
+		return *con_cls ? MHD_YES : MHD_NO;
+	}
+	if (*len) {
+		size_t n = *len < AGENT_BODY_MAX - q->len ? *len : AGENT_BODY_MAX - q->len;
+
+		q->too_long |= n < *len;
+		memcpy(q->body + q->len, data, n);
+		q->len += n;
+		*len = 0;
+		return MHD_YES;
+	}
+	r = find(method, url, &rest, &known);
+	if (!may(h, c, r))
+		return refuse(h, c);
+	if (q->too_long)
+		return send_error(c, MHD_HTTP_CONTENT_TOO_LARGE, "the body is longer than 4096 bytes");
+	if (r)
+		return r->answer(h, c, r, rest, q);
+	return known ? send_error(c, MHD_HTTP_METHOD_NOT_ALLOWED, "not with this method: see /v1/openapi.json")
+		     : send_error(c, MHD_HTTP_NOT_FOUND, "no such path: see /v1/openapi.json");
+}
+
+static void on_completed(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_RequestTerminationCode code)
+{
+	free(*con_cls);
+	*con_cls = NULL;
+}
+
+static void on_log(void *cls, const char *fmt, va_list ap)
+{
+	char text[256];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	log_debug("%s", text); /* what a client did wrong is the client's */
+}
+
+struct MHD_Daemon *http_start(const struct agent *a, const struct sockaddr *at, bool loopback)
+{
+	static struct http h;
+	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+			 (at->sa_family == AF_INET6 ? MHD_USE_IPv6 : 0) | (a->certificate ? MHD_USE_TLS : 0);
+	struct MHD_OptionItem tls[] = {{a->certificate ? MHD_OPTION_HTTPS_MEM_CERT : MHD_OPTION_END, 0, a->certificate},
+				       {MHD_OPTION_HTTPS_MEM_KEY, 0, a->key}, {MHD_OPTION_END, 0, NULL}};
+
+	h = (struct http){a, loopback};
+	return MHD_start_daemon(flags, 0, NULL, NULL, on_request, &h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+				MHD_OPTION_SOCK_ADDR, at, MHD_OPTION_CONNECTION_LIMIT, AGENT_CLIENTS_MAX,
+				MHD_OPTION_CONNECTION_TIMEOUT, AGENT_CLIENT_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+				(size_t)AGENT_CLIENT_MEMORY, MHD_OPTION_THREAD_POOL_SIZE, THREADS,
+				MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What each page says. Names and units of metrics: the views of vgpu-admin, and the tables here. */
+#include "agent/agent.h"
+#include "admin/views.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct view_column of_host[] = {
+	{"device_memory", "Memory of the device", VIEW_BYTES, NULL, "device_memory_bytes"},
+	{"device_memory_reserved", "Of it, what quotas of VMs reserve", VIEW_BYTES, NULL, "device_memory_reserved_bytes"},
+	{"bar_budget", "Shared memory for VMs and programs", VIEW_BYTES, NULL, "bar_budget_bytes"},
+	{"bar_reserved", "Of it, what is reserved", VIEW_BYTES, NULL, "bar_reserved_bytes"},
+	{"vms", "Registered VMs", VIEW_COUNT, NULL, "vms"},
+	{"executors", "Running executors", VIEW_COUNT, NULL, "executors"},
+	{"handovers", "Lease hand-overs", VIEW_COUNT, NULL, "handovers_total"},
+	{"handover_mean_us", "Mean wait for a hand-over", VIEW_MICROSECONDS, NULL, "handover_wait_mean_seconds"},
+	{NULL}};
+
+static const struct view_column of_agent[] = {
+	{"up", "1: vgpud answered the last look", VIEW_COUNT, NULL, "up"},
+	{"healthy", "1: vgpud knows of no trouble", VIEW_YES, NULL, "healthy"},
+	{"looks", "Looks at vgpud", VIEW_COUNT, NULL, "agent_looks_total"},
+	{"failures", "Looks that vgpud did not answer", VIEW_COUNT, NULL, "agent_look_failures_total"},
+	{"seconds", "What the last look took", VIEW_SECONDS, NULL, "agent_look_seconds"},
+	{"at", "When vgpud answered last, since 1970", VIEW_SECONDS, NULL, "agent_last_success_timestamp_seconds"},
+	{NULL}};
+
+static char *metrics(const struct state *s, size_t *len, bool open)
+{
+	json_t *own = json_pack("{s:i, s:b, s:I, s:I, s:f, s:f}", "up", s->status != NULL, "healthy",
+				json_is_true(json_object_get(s->health, "healthy")), "looks", (json_int_t)s->looks,
+				"failures", (json_int_t)s->failures, "seconds", s->seconds, "at", (double)s->at_ms / 1e3);
+	char *text = NULL;
+	FILE *f = open_memstream(&text, len);
+
+	if (!f) {
+		json_decref(own);
+		return NULL;
+	}
+	view_metrics_print(f, own, of_agent, NULL, open);
+	if (s->status) {
+		view_metrics_print(f, s->status, of_host, NULL, open);
+		view_metrics_print(f, s->vms, view_metrics, "vm", open);
+	}
+	if (open)
+		fputs("# EOF\n", f);
+	json_decref(own);
+	if (fclose(f)) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
+char *page_openmetrics(const struct state *s, size_t *len)
+{
+	return metrics(s, len, true);
+}
+
+char *page_text_metrics(const struct state *s, size_t *len)
+{
+	return metrics(s, len, false);
+}
+
+/* Takes the reference. */
+static char *json_page(json_t *o, size_t *len)
+{
+	char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL, *line = NULL;
+
+	if (text && asprintf(&line, "%s\n", text) < 0)
+		line = NULL;
+	*len = line ? strlen(line) : 0;
+	free(text);
+	json_decref(o);
+	return line;
+}
+
+char *page_health(const struct state *s, size_t *len)
+{
+	if (s->status)
+		return json_page(json_pack("{s:s, s:O}", "status",
+					   json_is_true(json_object_get(s->health, "healthy")) ? "ok" : "degraded", "problems",
+					   json_object_get(s->health, "problems")), len);
+	return json_page(json_pack("{s:s, s:[{s:s, s:s}]}", "status", "down", "problems", "what", "vgpud", "text", s->error), len);
+}
+
+char *page_capacity(const struct state *s, size_t *len)
+{
+	json_t *o = json_object();
+	static const char *const keys[] = {"device", "policy", "device_memory", "device_memory_reserved", "bar_budget",
+					   "bar_reserved", "vms"};
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
+		json_object_set(o, keys[i], json_object_get(s->status, keys[i]));
+	json_object_set_new(o, "device_memory_free",
+			    json_integer(json_integer_value(json_object_get(s->status, "device_memory")) -
+					 json_integer_value(json_object_get(s->status, "device_memory_reserved"))));
+	return json_page(o, len);
+}
+
+/* The rows of vgpud with these keys only. */
+static json_t *pick(json_t *rows, const char *const *keys)
+{
+	json_t *all = json_array(), *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row) {
+		json_t *o = json_object();
+
+		for (const char *const *k = keys; *k; k++)
+			json_object_set(o, *k, json_object_get(row, *k));
+		json_array_append_new(all, o);
+	}
+	return all;
+}
+
+char *page_vms(const struct state *s, size_t *len)
+{
+	return json_page(json_incref(s->vms), len);
+}
+
+char *page_usage(const struct state *s, size_t *len)
+{
+	static const char *const keys[] = {"name", "share", "device_seconds", "wait_seconds", "launches", "bytes",
+					   "quota_used", "faults", "unsupported_calls", NULL};
+
+	return json_page(pick(s->vms, keys), len);
+}
+
+char *page_assignments(const struct state *s, size_t *len)
+{
+	static const char *const keys[] = {"name", "id", "priority", "weight", "share", "quota", "status", NULL};
+
+	return json_page(pick(s->vms, keys), len);
+}
+
+char *page_connections(const struct state *s, size_t *len)
+{
+	return json_page(json_incref(s->connections), len);
+}

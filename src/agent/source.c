@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Looks at vgpud once a second and renders every page; see agent.h. */
+#include "agent/agent.h"
+#include "admin/link.h"
+#include "base/log.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+struct text {
+	_Atomic unsigned references;
+	size_t len;
+	char *data;
+};
+
+static const struct {
+	render_fn *render;
+	bool needs_vgpud; /* without an answer there is no such page */
+} pages[PAGES] = {
+	[PAGE_OPENMETRICS] = {page_openmetrics, false}, [PAGE_TEXT_METRICS] = {page_text_metrics, false},
+	[PAGE_HEALTH] = {page_health, false},		[PAGE_CAPACITY] = {page_capacity, true},
+	[PAGE_VMS] = {page_vms, true},			[PAGE_USAGE] = {page_usage, true},
+	[PAGE_CONNECTIONS] = {page_connections, true},	[PAGE_ASSIGNMENTS] = {page_assignments, true},
+};
+
+static struct {
+	const struct agent *agent;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool stop, soon;
+	struct text *page[PAGES]; /* under lock */
+	json_t *vms;		  /* under lock; NULL: vgpud does not answer */
+	struct state state;	  /* the thread's */
+} src = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* ---- texts ---- */
+
+static struct text *text_new(char *data, size_t len)
+{
+	struct text *t = data ? malloc(sizeof(*t)) : NULL;
+
+	if (t)
+		*t = (struct text){.references = 1, .len = len, .data = data};
+	else
+		free(data);
+	return t;
+}
+
+static struct text *text_get(struct text *t)
+{
+	if (t)
+		atomic_fetch_add(&t->references, 1);
+	return t;
+}
+
+void text_put(struct text *t)
+{
+	if (t && atomic_fetch_sub(&t->references, 1) == 1) {
+		free(t->data);
+		free(t);
+	}
+}
+
+const char *text_data(const struct text *t, size_t *len)
+{
+	*len = t->len;
+	return t->data;
+}
+
+/* ---- looking ---- */
+
+static uint64_t clock_ms(clockid_t id)
+{
+	struct timespec t;
+
+	clock_gettime(id, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static struct vgpu_err *ask(struct link *l, const char *cmd, json_t **data)
+{
+	json_t *q = json_pack("{s:s}", "cmd", cmd);
+	int status;
+	struct vgpu_err *e = link_ask(l, q, data, &status);
+
+	json_decref(q);
+	return e;
+}
+
+static void forget(struct state *s)
+{
+	json_decref(s->vms);
+	json_decref(s->status);
+	json_decref(s->health);
+	json_decref(s->connections);
+	s->vms = s->status = s->health = s->connections = NULL;
+}
+
+static void look(struct state *s)
+{
+	uint64_t begin = clock_ms(CLOCK_MONOTONIC);
+	cleanup_err struct vgpu_err *e = NULL;
+	struct link l;
+	int status;
+
+	forget(s);
+	s->looks++;
+	e = link_open(&l, src.agent->run_dir, &status);
+	if (!e) {
+		link_patience(&l, AGENT_PATIENCE_MS);
+		e = ask(&l, "list-vms", &s->vms);
+	}
+	if (!e)
+		e = ask(&l, "connections", &s->connections);
+	if (!e)
+		e = ask(&l, "health", &s->health);
+	if (!e)
+		e = ask(&l, "status", &s->status);
+	link_close(&l);
+	s->seconds = (double)(clock_ms(CLOCK_MONOTONIC) - begin) / 1e3;
+	if (!e) {
+		if (s->error[0])
+			log_info("vgpud answers again");
+		s->error[0] = 0;
+		s->at_ms = clock_ms(CLOCK_REALTIME);
+		return;
+	}
+	forget(s);
+	s->failures++;
+	if (strcmp(s->error, e->text))
+		log_warning("%s", e->text);
+	snprintf(s->error, sizeof(s->error), "%s", e->text);
+}
+
+static void publish(const struct state *s)
+{
+	json_t *old;
+
+	for (unsigned i = 0; i < PAGES; i++) {
+		size_t len = 0;
+		char *data = pages[i].needs_vgpud && !s->status ? NULL : pages[i].render(s, &len);
+		struct text *t = text_new(data, len), *was;
+
+		pthread_mutex_lock(&src.lock);
+		was = src.page[i];
+		src.page[i] = t;
+		pthread_mutex_unlock(&src.lock);
+		text_put(was);
+	}
+	pthread_mutex_lock(&src.lock);
+	old = src.vms;
+	src.vms = s->vms ? json_deep_copy(s->vms) : NULL;
+	pthread_mutex_unlock(&src.lock);
+	json_decref(old);
+}
+
+static void *run(void *arg)
+{
+	struct timespec until;
+
+	pthread_mutex_lock(&src.lock);
+	while (!src.stop) {
+		src.soon = false;
+		pthread_mutex_unlock(&src.lock);
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_sec += AGENT_PERIOD_MS / 1000;
+		look(&src.state);
+		publish(&src.state);
+		pthread_mutex_lock(&src.lock);
+		while (!src.stop && !src.soon && !pthread_cond_timedwait(&src.wake, &src.lock, &until))
+			;
+	}
+	pthread_mutex_unlock(&src.lock);
+	return NULL;
+}
+
+int source_start(const struct agent *a)
+{
+	pthread_condattr_t attr;
+
+	src.agent = a;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&src.wake, &attr);
+	pthread_condattr_destroy(&attr);
+	look(&src.state);
+	publish(&src.state);
+	return pthread_create(&src.thread, NULL, run, NULL);
+}
+
+void source_stop(void)
+{
+	pthread_mutex_lock(&src.lock);
+	src.stop = true;
+	pthread_cond_signal(&src.wake);
+	pthread_mutex_unlock(&src.lock);
+	pthread_join(src.thread, NULL);
+	forget(&src.state);
+	json_decref(src.vms);
+	for (unsigned i = 0; i < PAGES; i++)
+		text_put(src.page[i]);
+}
+
+void source_look_soon(void)
+{
+	pthread_mutex_lock(&src.lock);
+	src.soon = true;
+	pthread_cond_signal(&src.wake);
+	pthread_mutex_unlock(&src.lock);
+}
+
+struct text *source_page(enum page p)
+{
+	struct text *t;
+
+	pthread_mutex_lock(&src.lock);
+	t = text_get(src.page[p]);
+	pthread_mutex_unlock(&src.lock);
+	return t;
+}
+
+struct text *source_vm(const char *name)
+{
+	char *data = NULL;
+	size_t i;
+	json_t *row;
+
+	pthread_mutex_lock(&src.lock);
+	json_array_foreach(src.vms, i, row)
+		if (!strcmp(json_string_value(json_object_get(row, "name")), name))
+			data = json_dumps(row, JSON_INDENT(2));
+	pthread_mutex_unlock(&src.lock);
+	return text_new(data, data ? strlen(data) : 0);
+}
+
+bool source_answers(void)
+{
+	bool yes;
+
+	pthread_mutex_lock(&src.lock);
+	yes = src.vms != NULL;
+	pthread_mutex_unlock(&src.lock);
+	return yes;
+}

@@ -1,0 +1,295 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""vgpu-agent as its clients meet it: pages, token, changes, events, bad requests, a vgpud that is gone."""
+import http.client
+import json
+import os
+import pathlib
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'vgpud'))
+import harness
+
+AGENT = harness.BUILD / 'src/agent/vgpu-agent'
+TOKEN = 'correct-horse-battery-staple'
+LIMIT = 20  # seconds until anything asked for must be there
+
+
+class Agent:
+    def __init__(self, run_dir, *options, token=TOKEN, address='127.0.0.1:0'):
+        self.dir = tempfile.TemporaryDirectory(prefix='agent.')
+        path = pathlib.Path(self.dir.name) / 'token'
+        path.write_text(token + '\n')
+        path.chmod(0o600)
+        words = [str(AGENT), '--run-dir', str(run_dir), '--listen', address, '--token-file', str(path), *options]
+        if os.geteuid() == 0:
+            words += ['--user', 'nobody']
+        self.process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        self.log = ''
+        while 'port ' not in self.log:
+            line = self.process.stderr.readline()
+            assert line, f'vgpu-agent ended with {self.process.wait()}: {self.log}'
+            self.log += line
+        self.port = int(re.search(r'port (\d+)', self.log)[1])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        self.log += self.process.stderr.read()
+        self.process.stderr.close()
+        assert self.process.wait(LIMIT) == 0, self.log
+        self.dir.cleanup()
+
+    def ask(self, path, method='GET', body=None, token=TOKEN, headers=None, port=None):
+        c = http.client.HTTPConnection('127.0.0.1', port or self.port, timeout=LIMIT)
+        h = dict(headers or {})
+        if token:
+            h['Authorization'] = 'Bearer ' + token
+        try:
+            c.request(method, path, json.dumps(body) if isinstance(body, dict) else body, h)
+            r = c.getresponse()
+            return r.status, r.getheader('Content-Type'), r.read().decode()
+        finally:
+            c.close()
+
+    def json(self, path, status=200, **more):
+        got, kind, text = self.ask(path, **more)
+        assert got == status and kind == 'application/json', (path, got, kind, text)
+        return json.loads(text)
+
+    def until(self, what, condition):
+        harness.wait_for(what, condition, LIMIT)
+
+    def raw(self, data):
+        """What the agent answers to these bytes, and nothing after them."""
+        with socket.create_connection(('127.0.0.1', self.port), LIMIT) as s:
+            s.sendall(data)
+            s.shutdown(socket.SHUT_WR)
+            out = b''
+            while True:
+                try:
+                    part = s.recv(65536)
+                except ConnectionResetError:
+                    break
+                if not part:
+                    break
+                out += part
+            return out
+
+
+def vgpud(*options):
+    # Its own user may change things, and here the agent is that user.
+    return harness.Vgpud(*(['user=nobody', 'group=nogroup'] if os.geteuid() == 0 else []), *options)
+
+
+def families(text):
+    """An OpenMetrics page, checked line by line: {family: (type, {labels: value})}."""
+    out, name = {}, None
+    lines = text.split('\n')
+    assert lines[-2:] == ['# EOF', ''], lines[-3:]
+    for line in lines[:-2]:
+        m = re.fullmatch(r'# TYPE ([a-z_]+) (counter|gauge)', line)
+        if m:
+            name = m[1]
+            assert name not in out, f'{name} twice'
+            out[name] = (m[2], {})
+        elif line.startswith('# UNIT '):
+            assert line.split()[2] == name and name.endswith('_' + line.split()[3]), line
+        elif line.startswith('# HELP '):
+            assert line.split()[2] == name, line
+        else:
+            m = re.fullmatch(r'([a-z_]+)(\{vm="((?:[^"\\\n]|\\.)*)"\})? (-?[0-9.e+-]+)', line)
+            assert m and m[1] == name + ('_total' if out[name][0] == 'counter' else ''), line
+            assert m[3] not in out[name][1], line
+            out[name][1][m[3]] = float(m[4])
+    return out
+
+
+def test_pages(d, a):
+    d.ok('register-vm', name='one', quota=64 << 20)
+    d.ok('register-vm', name='two', quota=32 << 20, priority='high')
+    a.until('both VMs', lambda: len(a.json('/v1/vms')) == 2)
+    assert [v['name'] for v in a.json('/v1/assignments')] == ['one', 'two']
+    assert a.json('/v1/vms/two')['priority'] == 'high'
+    assert a.json('/v1/usage')[0]['launches'] == 0
+    assert a.json('/v1/connections') == []
+    c = a.json('/v1/capacity')
+    assert c['device_memory_free'] == c['device_memory'] - (96 << 20), c
+    assert a.json('/healthz')['status'] == 'ok'
+    paths = a.json('/v1/openapi.json')['paths']
+    assert 'get' in paths['/v1/vms/{name}'] and 'delete' in paths['/v1/assignments/{name}'], paths
+    assert a.json('/v1/vms/three', status=404)['error']
+
+
+def test_metrics(d, a):
+    status, kind, text = a.ask('/metrics', token=None, headers={'Accept': 'application/openmetrics-text; version=1.0.0'})
+    assert status == 200 and kind.startswith('application/openmetrics-text'), kind
+    f = families(text)
+    assert f['openvgpu_up'] == ('gauge', {None: 1})
+    assert f['openvgpu_vm_quota_bytes'][1] == {'one': 64 << 20, 'two': 32 << 20}
+    assert f['openvgpu_vm_launches'][0] == 'counter'
+    status, kind, text = a.ask('/metrics', token=None)
+    assert status == 200 and kind.startswith('text/plain; version=0.0.4') and '# EOF' not in text
+    assert '\n# TYPE openvgpu_vm_launches_total counter\n' in text
+    launches = subprocess.run([str(harness.RUN), '--run-dir', str(d.run), '--tenant', 'one', '--', str(harness.SPINNER), '10', '20'],
+                              env=d.environment(), capture_output=True, text=True, timeout=60)
+    assert launches.returncode == 0, launches
+    a.until('the launches', lambda: families(a.ask('/metrics', headers={'Accept': 'application/openmetrics-text'})[2])
+            ['openvgpu_vm_launches'][1]['one'] > 0)
+
+
+def test_token(d, a):
+    for path in ('/v1/vms', '/v1/events', '/v1/nowhere', '/elsewhere'):
+        for token in (None, 'wrong', TOKEN[:-1], TOKEN + 'x'):
+            status, _, text = a.ask(path, token=token)
+            assert status == 401 and 'bearer' in text, (path, token, status, text)
+    assert a.ask('/healthz', token=None)[0] == 200
+    assert a.json('/v1/nowhere', status=404)['error']
+    assert a.json('/v1/vms', status=405, method='PUT')['error']
+
+
+def test_changes(d, a):
+    new = a.json('/v1/assignments', 201, method='POST', body={'name': 'three', 'quota': 16 << 20, 'priority': 'low'})
+    assert new['name'] == 'three' and new['quota'] == 16 << 20
+    again = a.json('/v1/assignments', 409, method='POST', body={'name': 'three'})
+    assert 'three' in again['error'], again
+    full = a.json('/v1/assignments', 409, method='POST', body={'name': 'four', 'quota': 1 << 50})
+    assert 'memory' in full['error'] or 'quota' in full['error'], full
+    for body in ('', '[]', '{', '{"quota": 5}', '{"name": 7}'):
+        assert a.json('/v1/assignments', 400, method='POST', body=body)['error'], body
+    assert 'longer' in a.json('/v1/assignments', 413, method='POST', body='x' * 5000)['error']
+    a.json('/v1/assignments/three', method='DELETE')
+    assert a.json('/v1/assignments/three', 404, method='DELETE')['error']
+    a.until('three gone', lambda: 'three' not in [v['name'] for v in a.json('/v1/vms')])
+
+
+def read_event(f):
+    event = {}
+    for line in f:
+        line = line.decode().rstrip('\n')
+        if not line:
+            return event
+        key, _, value = line.partition(': ')
+        event[key] = value
+    raise AssertionError('the stream ended')
+
+
+def test_events(d, a):
+    c = http.client.HTTPConnection('127.0.0.1', a.port, timeout=LIMIT)
+    c.request('GET', '/v1/events', headers={'Authorization': 'Bearer ' + TOKEN})
+    r = c.getresponse()
+    assert r.status == 200 and r.getheader('Content-Type') == 'text/event-stream'
+    d.ok('quarantine-vm', name='two')
+    while True:
+        e = read_event(r)
+        if json.loads(e['data'])['vm'] == 'two' and 'quarantine' in e['event']:
+            break
+    number = int(e['id'])
+    c.close()
+    d.ok('clear-quarantine', name='two')
+    c = http.client.HTTPConnection('127.0.0.1', a.port, timeout=LIMIT)
+    c.request('GET', '/v1/events', headers={'Authorization': 'Bearer ' + TOKEN, 'Last-Event-ID': str(number)})
+    assert int(read_event(c.getresponse())['id']) == number + 1
+    c.close()
+
+
+BAD = {
+    'not HTTP': b'\x16\x03\x01\x02\x00\x01\x00\x01\xfc' * 20,
+    'a method nobody knows': b'FROBNICATE /metrics HTTP/1.1\r\nHost: a\r\n\r\n',
+    'headers beyond any limit': b'GET /metrics HTTP/1.1\r\nHost: a\r\n' + b'X: ' + b'y' * 70000 + b'\r\n\r\n',
+    'a request line beyond any limit': b'GET /' + b'a' * 70000 + b' HTTP/1.1\r\n\r\n',
+    'a path that climbs': b'GET /v1/vms/../../etc/passwd HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ' + TOKEN.encode() + b'\r\n\r\n',
+    'a length that lies': b'POST /v1/assignments HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n{}',
+    'a negative length': b'POST /v1/assignments HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n{}',
+    'a NUL in the path': b'GET /v1/vms/%00 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ' + TOKEN.encode() + b'\r\n\r\n',
+    'bytes that are not UTF-8': b'DELETE /v1/assignments/%ff%fe HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ' + TOKEN.encode() + b'\r\n\r\n',
+}
+
+
+def test_bad_requests(d, a):
+    for what, data in BAD.items():
+        out = a.raw(data)
+        assert not out or re.match(rb'HTTP/1\.[01] [45]\d\d ', out), (what, out[:200])
+        assert b'root:' not in out
+        assert a.ask('/healthz')[0] == 200, what
+
+
+def test_many_slow_clients(d, a):
+    """They hold their connections; others are answered, and vgpud is asked no more often."""
+    slow = []
+    for _ in range(400):
+        s = socket.create_connection(('127.0.0.1', a.port), LIMIT)
+        s.sendall(b'GET /metrics HT')
+        slow.append(s)
+    before = families(a.ask('/metrics', headers={'Accept': 'application/openmetrics-text'})[2])['openvgpu_agent_looks'][1][None]
+    begin = time.monotonic()
+    for _ in range(100):
+        assert a.ask('/metrics')[0] == 200
+    took = time.monotonic() - begin
+    after = families(a.ask('/metrics', headers={'Accept': 'application/openmetrics-text'})[2])['openvgpu_agent_looks'][1][None]
+    assert after - before <= took + 2, (before, after, took)
+    for s in slow:
+        s.close()
+
+
+def test_vgpud_gone(d, a):
+    d.stop()
+    a.until('its absence', lambda: a.ask('/healthz')[0] == 503)
+    assert a.json('/healthz', status=503)['status'] == 'down'
+    assert 'vgpud' in a.json('/v1/vms', status=503)['error']
+    assert a.json('/v1/assignments', 503, method='POST', body={'name': 'x'})['error']
+    f = families(a.ask('/metrics', headers={'Accept': 'application/openmetrics-text'})[2])
+    assert f['openvgpu_up'][1] == {None: 0} and 'openvgpu_vm_launches' not in f
+    d.start()
+    a.until('its return', lambda: a.ask('/healthz')[0] == 200)
+    assert len(a.json('/v1/vms')) == 2
+
+
+def refused(*words, token=None, mode=0o600):
+    with tempfile.TemporaryDirectory(prefix='agent.') as tmp:
+        path = pathlib.Path(tmp) / 'token'
+        if token is not None:
+            path.write_text(token)
+            path.chmod(mode)
+            words += ('--token-file', str(path))
+        if os.geteuid() == 0 and '--user' not in words:
+            words += ('--user', 'nobody')
+        r = subprocess.run([str(AGENT), *words], capture_output=True, text=True, timeout=LIMIT)
+        return r.returncode, r.stderr
+
+
+def test_start():
+    assert refused('--listen', 'nowhere') == (1, 'vgpu-agent: error: --listen: "nowhere" is not ADDRESS:PORT such as 127.0.0.1:9842\n')
+    assert 'no numeric address' in refused('--listen', 'localhost:1')[1]
+    assert 'at least 16' in refused(token='short')[1]
+    assert 'chmod 600' in refused(token=TOKEN, mode=0o644)[1]
+    assert 'one line' in refused(token=TOKEN + '\nmore\n')[1]
+    assert refused('surplus')[0] == 2 and refused('--tls-key', 'x')[0] == 2
+    with socket.create_server(('127.0.0.1', 0)) as s:
+        rc, text = refused('--listen', f'127.0.0.1:{s.getsockname()[1]}')
+        assert rc == 1 and 'in use' in text, text
+    if os.geteuid() == 0:
+        assert 'not as root' in subprocess.run([str(AGENT)], capture_output=True, text=True).stderr
+
+
+def main():
+    test_start()
+    print('ok test_start', flush=True)
+    with vgpud() as d, Agent(d.run) as a:
+        for test in (test_pages, test_metrics, test_token, test_changes, test_events, test_bad_requests,
+                     test_many_slow_clients, test_vgpud_gone):
+            test(d, a)
+            print('ok', test.__name__, flush=True)
+
+
+if __name__ == '__main__':
+    main()
