@@ -117,6 +117,11 @@ struct exec_held {
 	bool moved;	/* an entry has left: parked calls may run */
 };
 
+struct exec_throttle {
+	uint64_t room[EXEC_LIMITS]; /* as exec_ops.room said, less what was charged since */
+	bool waits;		    /* this turn an entry waits for room */
+};
+
 enum gate_state { GATE_NONE, GATE_WANTED, GATE_HELD, GATE_DRAINING };
 
 struct exec_gate {
@@ -168,6 +173,7 @@ struct exec {
 	uint64_t late_errors;
 	struct exec_marks marks;
 	struct exec_upload upload;
+	struct exec_throttle throttle;
 	struct exec_held held;
 	struct exec_helpers helpers;
 	struct exec_gate gate;
@@ -189,6 +195,7 @@ void exec_wake(struct exec *x);
 void exec_grace(struct exec *x);
 struct obj *exec_use_ctx(struct exec *x, uint32_t ctx); /* makes it current on this thread; NULL if no such */
 void exec_run(struct exec *x, struct call *c);	/* decode, call, complete */
+void exec_charge(struct exec *x);	/* report what was issued since the last time */
 /* Of a work entry, by the decoder: may it be issued now? issue it: the CUresult, already told. */
 bool exec_may_issue(struct exec *x, const struct call *c);
 int exec_issue(struct exec *x, struct call *c);
@@ -232,6 +239,12 @@ void gate_stop(struct exec *x);
 bool gate_open(struct exec *x); /* may a kernel be issued now? */
 void gate_step(struct exec *x); /* hand over when due */
 void gate_idle(struct exec *x); /* nothing to do and the device is drained */
+
+/* throttle.c */
+void throttle_ask(struct exec *x);
+bool throttle_allows(struct exec *x, const struct call *c); /* false: the entry waits */
+void throttle_charged(struct exec *x);
+uint32_t throttle_window(struct exec *x); /* kernels that may be in flight */
 
 /* implicit.c */
 #define CHARGE_UNIT 256u /* an allocation's least alignment, so the least it can cost (CUDA programming guide) */

@@ -20,6 +20,8 @@ struct cuda_driver; /* cuda/loader.h: function table of the dlopen()ed driver */
 
 /* Lease and quota as functions, so that tests and the null backend can supply their own. All are
  * called from executor threads, thread-safe, and never block on the guest. */
+enum exec_limit { EXEC_LAUNCHES, EXEC_BYTES, EXEC_DEPTH, EXEC_LIMITS };
+
 struct exec_ops {
 	/* Right to run compute. Blocks until granted (or *stop becomes non-zero: -ECANCELED). Cheap when
 	 * already held: no message, no system call. */
@@ -42,9 +44,12 @@ struct exec_ops {
 	void (*quota_give)(void *ctx, uint64_t bytes);
 	/* For cuMemGetInfo: what the VM may still take, and its quota. */
 	void (*quota_info)(void *ctx, uint64_t *free_bytes, uint64_t *total);
-	/* Traffic and launches for the limits and metrics; may delay the caller, never refuses. */
+	/* Traffic and launches for the limits and metrics. */
 	void (*charge_bytes)(void *ctx, uint64_t bytes);
 	void (*charge_launches)(void *ctx, uint32_t n);
+	/* How many launches, or bytes of copies, may be issued beyond what was charged: 0 = wait and ask again; how
+	 * many kernels may be on the device at once. UINT64_MAX: no limit. Never blocks. NULL: no limits. */
+	uint64_t (*room)(void *ctx, enum exec_limit what);
 	/* May the extents [first, first+count) be mapped for this channel? Asks the broker, which reads the
 	 * wish page. 0 or -EPERM. */
 	int (*extents_check)(void *ctx, uint32_t first, uint32_t count);

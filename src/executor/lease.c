@@ -18,7 +18,7 @@ static uint64_t clock_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void kick(struct process *p)
+void lease_kick(struct process *p)
 {
 	uint64_t one = 1;
 
@@ -58,7 +58,7 @@ static void give_back(struct process *p, bool more)
 	if (more)
 		publish_next(p);
 	atomic_store(&p->page->released, mine);
-	kick(p);
+	lease_kick(p);
 }
 
 /* Asked for, and not given back since. */
@@ -100,7 +100,7 @@ bool lease_try(void *ctx)
 static uint32_t ask(struct process *p)
 {
 	publish_next(p);
-	kick(p);
+	lease_kick(p);
 	return p->lease;
 }
 

@@ -14,6 +14,9 @@
  * so either the broker sees the work or the executor sees the revocation. An idle holder keeps its lease
  * with active = 0 at no cost to anyone; while waiters is set it gives it up instead.
  *
+ * Limits: `allowed` says up to which of its own counts the executor may issue launches and copied bytes; it
+ * kicks when it is there, once, and finds more when the broker has more to give. One copy may go beyond.
+ *
  * Between grant and claimed == n the executor is waking up, which on a busy host takes milliseconds: it is
  * not idle, and the broker leaves it a quantum before it looks at active.
  */
@@ -24,12 +27,17 @@
 
 #define LEASE_PAGE_SIZE 4096u
 
+enum lease_limit { LEASE_LAUNCHES, LEASE_BYTES, LEASE_LIMITS };
+#define LEASE_NO_LIMIT UINT64_MAX
+
 struct lease_page {
 	/* written by the broker */
 	_Alignas(64) _Atomic uint32_t grant; /* number of the last lease granted; futex */
 	_Atomic uint32_t revoke;	     /* hand lease of this number over at the next kernel boundary */
 	_Atomic uint32_t waiters;	     /* 1: somebody waits, do not keep an idle lease */
 	_Alignas(64) _Atomic uint64_t quota_used, quota_total; /* bytes, the whole VM */
+	_Atomic uint64_t allowed[LEASE_LIMITS]; /* of launches, of bytes, since its start; LEASE_NO_LIMIT */
+	_Atomic uint32_t queue_depth; /* kernels on the device at once; 0: as many as it likes */
 
 	/* written by the executor */
 	_Alignas(64) _Atomic uint32_t want;   /* number of the lease asked for */

@@ -177,6 +177,7 @@ const struct exec_ops process_ops = {
 	.quota_info = quota_info,
 	.charge_bytes = charge_bytes,
 	.charge_launches = charge_launches,
+	.room = limits_room,
 	.extents_check = extents_check,
 	.count_unsupported = count_unsupported,
 };

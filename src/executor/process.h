@@ -37,6 +37,8 @@ struct process {
 	_Atomic uint32_t lease; /* number of the lease held or asked for; 0: none */
 	bool held;	/* lease was granted and not given back */
 
+	uint64_t told[LEASE_LIMITS]; /* the `allowed` whose end the broker was told of; decoder only */
+
 	atomic_int stop;
 	int stop_fd;
 	pthread_t control;
@@ -57,8 +59,12 @@ bool lease_due(void *ctx);
 void lease_release(void *ctx);
 void lease_idle(void *ctx);
 void lease_wake(struct process *p);
+void lease_kick(struct process *p);
 void lease_unit_begin(void *ctx);
 void lease_units_end(void *ctx, uint32_t n);
+
+/* limits.c */
+uint64_t limits_room(void *ctx, enum exec_limit what);
 
 /* quota.c */
 int quota_take(void *ctx, uint64_t bytes);

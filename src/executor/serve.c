@@ -360,7 +360,11 @@ bool exec_may_issue(struct exec *x, const struct call *c)
 {
 	if (!marks_room(x))
 		return false;
-	if ((c->op->flags & VGPU_OP_GATED) && exec_in_flight(x) >= atomic_load(&x->window)) {
+	if (!throttle_allows(x, c)) {
+		marks_close(x);
+		return false;
+	}
+	if ((c->op->flags & VGPU_OP_GATED) && exec_in_flight(x) >= throttle_window(x)) {
 		marks_close(x);
 		return false;
 	}
@@ -381,7 +385,7 @@ int exec_issue(struct exec *x, struct call *c)
 	return rc;
 }
 
-static void charge(struct exec *x)
+void exec_charge(struct exec *x)
 {
 	const struct exec_ops *ops = x->env->ops;
 
@@ -389,6 +393,7 @@ static void charge(struct exec *x)
 		ops->charge_launches(x->env->ops_ctx, x->charged_launches);
 	if (x->charged_bytes)
 		ops->charge_bytes(x->env->ops_ctx, x->charged_bytes);
+	throttle_charged(x);
 	x->charged_launches = 0;
 	x->charged_bytes = 0;
 }
@@ -415,7 +420,7 @@ static void publish_tail(struct exec *x)
 {
 	vgpu_store64(&x->host->work_tail, x->work_tail);
 	vgpu_store64(&x->host->calls, x->calls);
-	charge(x);
+	exec_charge(x);
 }
 
 /* Somebody waits for what was issued, or for its staging memory. */
@@ -453,7 +458,7 @@ static bool serve_held(struct exec *x)
 
 	if (did) {
 		hurry(x);
-		charge(x);
+		exec_charge(x);
 	}
 	if (x->held.moved && x->parked)
 		unpark(x);
@@ -469,6 +474,8 @@ static bool serve_work(struct exec *x)
 		exec_break(x, VGPU_ERR_PROTOCOL);
 		return false;
 	}
+	if (x->work_tail != x->work_taken)
+		throttle_ask(x);
 	while (x->work_tail != x->work_taken && atomic_load_explicit(&x->broken, memory_order_relaxed) == SERVING &&
 	       serve_entry(x)) {
 		n++;
@@ -524,7 +531,8 @@ static bool sleep_until_called(struct exec *x, bool was_blocked)
 	vgpu_store32(&x->host->sleeping, x->sleeps + (was_blocked ? VGPU_SLEEP_CONTROL : VGPU_SLEEP_ANY));
 	vgpu_fence();
 	again = was_blocked ? vgpu_load64(&x->guest->ctl_head) != x->ctl_tail ||
-			      (atomic_load(&x->gate.state) == GATE_HELD && exec_in_flight(x) < atomic_load(&x->window))
+			      (!x->throttle.waits && atomic_load(&x->gate.state) == GATE_HELD &&
+			       exec_in_flight(x) < throttle_window(x))
 			    : work_waiting(x);
 	if (!again && atomic_load(&x->broken) == SERVING) {
 		marks_delegate(x);
@@ -565,7 +573,7 @@ static void idle(struct exec *x)
 	if (!was_blocked && spin_for_work(x, since + x->spin.budget_ns))
 		return;
 	gate_step(x);
-	if (!was_blocked)
+	if (!was_blocked || x->throttle.waits)
 		gate_idle(x);
 	if (sleep_until_called(x, was_blocked) && !was_blocked)
 		vgpu_spin_waited(&x->spin, vgpu_now_ns() - since);
@@ -577,6 +585,7 @@ static int serve_loop(struct exec *x)
 		bool did;
 
 		atomic_fetch_add(&x->turn, 1);
+		x->throttle.waits = false;
 		did = serve_control(x);
 		did |= serve_held(x);
 		did |= serve_work(x);

@@ -107,6 +107,7 @@ def test_settings_one_by_one():
         admin(v.run, 'register-vm', 'a', '--quota', '512M')
         for args in (['set-priority', 'a', 'low'], ['set-weight', 'a', '7'], ['set-quota', 'a', '1G'], ['set-cap', 'a', '30'],
                      ['set-reservation', 'a', '20'], ['set-vm-id', 'a', '12'], ['update-vm', 'a', '--job-timeout', '4s'],
+                     ['set-rate-limit', 'a', '500', '--queue-depth', '4'], ['set-vm', 'a', '--max-bytes-per-second', '2G'],
                      ['set-vm', 'a', '--user', str(os.geteuid())]):
             admin(v.run, *args)
         a = v.ok('show-vm', name='a')
@@ -116,6 +117,8 @@ def test_settings_one_by_one():
         assert (w['WEIGHT'], w['CAP'], w['RESERVED']) == ('7', '30 %', '20 %'), w
         assert row(admin(v.run, 'show-quotas'), 'a')['QUOTA'] == '1 GiB'
         assert row(admin(v.run, 'show-rate-limits'), 'a')['JOB TIMEOUT'] == '4.000 s'
+        limits = row(admin(v.run, 'show-rate-limits'), 'a')
+        assert (limits['LAUNCHES/S'], limits['BYTES/S'], limits['QUEUE DEPTH']) == ('500', '2 GiB', '4'), limits
         assert 'cap 0 -> 30' in admin(v.run, 'audit', 'a')
         assert 'weight' in admin(v.run, 'set-weight', 'a', '0', status=REFUSED)
         assert 'WEIGHT' in admin(v.run, 'set-weight', 'a', 'x', status=USAGE)

@@ -18,6 +18,7 @@
 #include "executor/lease_page.h"
 #include "vgpud/broker/channel_states.h"
 #include "vgpud/broker/events.h"
+#include "vgpud/broker/limit.h"
 #include "vgpud/broker/sched.h"
 #include "vgpud/broker/scrub.h"
 #include "vgpud/broker/settings.h"
@@ -38,6 +39,7 @@ struct vm {
 	struct vm_settings set;
 	bool listening, quarantined;
 	uint64_t quota_used, bar_used;
+	struct limit limit[LEASE_LIMITS];
 	double tokens; /* spawn bucket */
 	uint64_t tokens_at;
 	uint64_t faults[FAULTS_MAX]; /* ns, newest first */
@@ -101,6 +103,8 @@ struct bexec {
 	uint32_t lease; /* number of the lease last granted */
 	uint64_t busy_seen; /* its claim of busy ns, last read */
 	uint64_t quota_used, overhead;
+	uint64_t allowed[LEASE_LIMITS]; /* as published */
+	uint64_t limited[LEASE_LIMITS]; /* ns: since when it waits for more; 0: it does not */
 	uint64_t ended_seen, ended_at; /* watchdog: units_ended and when it last moved */
 	uint64_t waited_at;	       /* since when others have been waiting meanwhile; 0: nobody */
 	uint32_t end_error;	       /* its last word */
@@ -125,7 +129,7 @@ struct broker {
 	struct loop loop;
 	struct vgpud_config cfg;
 	struct msg_chan keeper;
-	struct loop_io keeper_io, control_io, period_io, unmute_io;
+	struct loop_io keeper_io, control_io, period_io, unmute_io, limits_io;
 	struct list vms, conns, execs, clients;
 	struct list early; /* peers that came before we are ready */
 	struct device dev;
@@ -206,6 +210,13 @@ void spare_step(struct broker *b, uint64_t now);
 struct bexec *spare_take(struct broker *b); /* NULL: none is ready. Not the spare any more */
 bool spare_ended(struct broker *b, const struct bexec *x); /* was it the spare? */
 const char *spare_state(const struct broker *b); /* for people */
+
+/* limits.c */
+int limits_init(struct broker *b);
+void limits_begin(struct bexec *x, uint64_t now); /* it has a VM and a page */
+void limits_look(struct bexec *x, uint64_t now);
+void limits_changed(struct vm *vm);
+void limits_end(struct bexec *x, uint64_t now);
 
 /* device.c */
 int device_init(struct broker *b);

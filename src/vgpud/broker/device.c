@@ -171,6 +171,7 @@ void exec_look(struct bexec *x)
 
 	if (!x->page || !x->vm)
 		return;
+	limits_look(x, now);
 	want = atomic_load(&x->page->want);
 	gave = atomic_load(&x->page->released);
 	if (x->client.state == SCHED_HOLDING && gave_up(gave, x->lease))

@@ -114,6 +114,8 @@ static void exec_bind(struct bexec *x, struct channel *ch)
 	ch->exec = x;
 	sched_client_init(&x->client, &x->vm->tenant);
 	quota_publish(x->vm);
+	if (x->page)
+		limits_begin(x, now_ns());
 }
 
 /* The first context of a VM is paid by its reservation, further ones by its quota. */
@@ -190,8 +192,10 @@ static int exec_attach(struct bexec *x, struct msg *m)
 	if (p == MAP_FAILED)
 		return -ENOMEM;
 	x->page = p;
-	if (x->vm)
+	if (x->vm) {
 		quota_publish(x->vm);
+		limits_begin(x, now_ns());
+	}
 	return rc;
 }
 
@@ -318,6 +322,7 @@ void exec_exited(struct broker *b, const struct ipc_exited *m)
 	ch = x->channel;
 	vm = x->vm;
 	exec_lease_end(x);
+	limits_end(x, now_ns());
 	count_totals(x);
 	vm->quota_used -= x->quota_used;
 	ours = ch->state == CH_KILLING;

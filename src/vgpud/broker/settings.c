@@ -18,6 +18,9 @@ const struct setting vm_setting[] = {
 	{"uid", AT(uid), 0, UINT32_MAX, UINT32_MAX},
 	{"cap", AT(cap), 1, 100, 0, .zero_too = true},
 	{"reservation", AT(reservation), 1, 100, 0, .zero_too = true},
+	{"max_launches_per_second", AT(max_launches_per_second), 1, 1000000000, 0, .zero_too = true},
+	{"max_bytes_per_second", AT(max_bytes_per_second), 1, 1ull << 50, 0, .zero_too = true},
+	{"queue_depth", AT(queue_depth), 1, 1024, 0, .zero_too = true},
 	{NULL},
 };
 

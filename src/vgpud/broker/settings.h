@@ -21,6 +21,8 @@ struct vm_settings {
 	uint64_t uid; /* who may use it over unix; UINT32_MAX: whoever reaches the socket */
 	uint64_t cap; /* percent of device time it never exceeds; 0: none */
 	uint64_t reservation; /* percent of device time it gets whenever it has work; 0: none */
+	uint64_t max_launches_per_second, max_bytes_per_second; /* kernels; bytes copied and set; 0: no limit */
+	uint64_t queue_depth; /* kernels of one program on the device at once; 0: as many as keep it busy */
 };
 
 struct setting {

@@ -38,6 +38,10 @@ static const char *const migrations[] = {
 	"CREATE TABLE audit ("
 	" number INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, uid INTEGER NOT NULL, pid INTEGER NOT NULL,"
 	" command TEXT NOT NULL, object TEXT NOT NULL, change TEXT NOT NULL) STRICT;",
+
+	"ALTER TABLE vms ADD COLUMN max_launches_per_second INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE vms ADD COLUMN max_bytes_per_second INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE vms ADD COLUMN queue_depth INTEGER NOT NULL DEFAULT 0;",
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 

@@ -145,6 +145,7 @@ struct vgpu_err *vm_add(struct broker *b, struct vm_settings *s, struct vm **out
 	vm->tokens = (double)b->cfg.spawn_burst;
 	vm->tokens_at = now_ns();
 	list_add_tail(&b->vms, &vm->node);
+	limits_changed(vm);
 	*out = vm;
 	return NULL;
 }
@@ -194,6 +195,7 @@ struct vgpu_err *vm_change(struct vm *vm, const struct vm_settings *to)
 	sched_tenant_set_share(&vm->tenant, (uint32_t)(s.priority * s.weight));
 	sched_tenant_set_limits(&vm->broker->dev.sched, &vm->tenant, (uint32_t)s.cap, (uint32_t)s.reservation, now_ns());
 	device_step(vm->broker, now_ns());
+	limits_changed(vm);
 	show_settings(vm);
 	return NULL;
 }

@@ -320,6 +320,7 @@ void child_assign(struct keeper *k, const struct ipc_spawn *s)
 		c->conn = s->conn;
 		c->channel = s->channel;
 		c->generation = s->generation;
+		conn->ran[s->channel] = s->generation;
 		rc = send_channel(c, conn);
 	}
 	if (!rc)
