@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One connection to vgpud's control.sock: a JSON line out, a JSON line in. */
+#ifndef VGPU_ADMIN_LINK_H
+#define VGPU_ADMIN_LINK_H
+#include <jansson.h>
+#include "base/buf.h"
+#include "base/err.h"
+
+enum {
+	EXIT_DONE,
+	EXIT_REFUSED,	  /* vgpud said no; nothing was changed */
+	EXIT_USAGE,
+	EXIT_UNREACHABLE, /* vgpud does not run, or not there */
+	EXIT_DENIED,	  /* this user may not */
+	EXIT_UNHEALTHY,	  /* show-health: something is wrong */
+};
+
+struct link {
+	char path[108];
+	int fd;
+	struct buf in;
+};
+
+struct vgpu_err *link_open(struct link *l, const char *run_dir, int *status);
+/* An answer that takes longer than this is none. Without it the wait has no end. */
+void link_patience(struct link *l, unsigned ms);
+/* *data: the answer's; an error with *status otherwise. */
+struct vgpu_err *link_ask(struct link *l, json_t *query, json_t **data, int *status);
+/* By another thread: whoever waits for an answer gets none. */
+void link_hang_up(struct link *l);
+void link_close(struct link *l);
+#endif

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every view there is; see view.h. */
+#ifndef VGPU_ADMIN_VIEWS_H
+#define VGPU_ADMIN_VIEWS_H
+#include "admin/view.h"
+
+extern const struct view_column view_vms[], view_vm[], view_status[], view_weights[], view_quotas[], view_limits[],
+	view_connections[], view_events[], view_audit[], view_faults[], view_health[], view_metrics[], view_scan[];
+#endif
