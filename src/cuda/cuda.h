@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The CUDA driver API as a binary interface: names, numbers and layouts a program and a driver
- * library agree on. Our own declarations; checked against Debian's libffmpeg-nvenc-dev where it has
- * the fact. What this header lacks is not remoted and not implemented: nothing here is decoration.
+ * library agree on. Our own declarations; what Debian's libffmpeg-nvenc-dev has of them is compared by
+ * tests/cuda/facts.c. What this header lacks is not remoted and not implemented: nothing here is decoration.
  *
  * Prototypes (cuda/api.h) carry the exact exported symbol, "cuMemAlloc_v2". A program that includes
  * this header writes "cuMemAlloc" and gets the current symbol, as with any CUDA header; define

@@ -153,7 +153,7 @@ struct exec {
 	uint8_t mapped[VGPU_EXTENTS_MAX / 8]; /* extents that lie in our address space */
 	uint64_t images_bytes; /* and of what was given to links */
 	struct obj *primary; /* NULL while released */
-	pthread_mutex_t link_lock; /* links, and every use of one */
+	pthread_mutex_t link_lock; /* links and texture references, and every use of one */
 	uint32_t links;
 	_Atomic uint32_t contexts; /* created ones */
 	pthread_mutex_t cpl_lock;
@@ -260,6 +260,13 @@ bool image_charge(struct exec *x, uint64_t size);
 void image_discharge(struct exec *x, uint64_t size);
 bool image_take(struct exec *x, struct obj *image, uint32_t handle);
 void image_free(struct exec *x, struct obj *image, uint32_t handle);
+
+/* A name from the payload, NUL-terminated; NULL if it holds a NUL or is too long. */
+const char *call_name(const struct call *c, char room[4097]);
+
+/* dispatch_texref.c */
+void texref_drop_module(struct exec *x, uint32_t module); /* with their module, before the driver's go */
+void texref_drop_ctx(struct exec *x, uint32_t ctx);
 
 /* dispatch_link.c */
 void link_drop_ctx(struct exec *x, uint32_t ctx); /* the context is current; 0 = all */

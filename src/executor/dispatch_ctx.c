@@ -116,6 +116,7 @@ static void drop_ctx_objects(struct exec *x, struct obj *ctx, uint32_t handle)
 	pthread_mutex_unlock(&x->mem_lock);
 	obj_each(&x->handles, OBJ_ARRAY, drop_array, &s);
 	link_drop_ctx(x, handle);
+	texref_drop_ctx(x, handle);
 	obj_each(&x->handles, OBJ_FUNC, drop_FUNC, &s);
 	obj_each(&x->handles, OBJ_MODULE, drop_MODULE, &s);
 	obj_each(&x->handles, OBJ_STREAM, drop_STREAM, &s);

@@ -191,6 +191,7 @@ int op_module_unload(struct exec *x, struct call *c, const struct vgpu_in_module
 	if (!obj_claim(module, in->module))
 		return CUDA_ERROR_INVALID_HANDLE;
 	obj_each(&x->handles, OBJ_FUNC, drop_func, &m);
+	texref_drop_module(x, in->module);
 	pthread_mutex_lock(&x->mem_lock);
 	for (size_t i = x->mem.n; i-- > 0;)
 		if (x->mem.v[i].kind == MEM_GLOBAL && x->mem.v[i].data == module)
@@ -208,8 +209,7 @@ int op_module_unload(struct exec *x, struct call *c, const struct vgpu_in_module
 	return rc;
 }
 
-/* A name from the payload, NUL-terminated; NULL if it holds a NUL or is too long. */
-static const char *name_of(const struct call *c, char room[4097])
+const char *call_name(const struct call *c, char room[4097])
 {
 	if (c->payload_len > 4096 || memchr(c->payload, 0, c->payload_len))
 		return NULL;
@@ -267,7 +267,7 @@ int op_module_function(struct exec *x, struct call *c, const struct vgpu_in_modu
 		       struct vgpu_out_module_function *out, struct obj *module)
 {
 	char room[4097];
-	const char *name = name_of(c, room);
+	const char *name = call_name(c, room);
 	struct func_layout *l = NULL;
 	CUfunction f = NULL;
 	struct obj *o;
@@ -297,7 +297,7 @@ int op_module_global(struct exec *x, struct call *c, const struct vgpu_in_module
 		     struct vgpu_out_module_global *out, struct obj *module)
 {
 	char room[4097];
-	const char *name = name_of(c, room);
+	const char *name = call_name(c, room);
 	CUdeviceptr p = 0;
 	size_t bytes = 0;
 	int rc;

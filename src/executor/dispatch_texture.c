@@ -91,7 +91,7 @@ int op_array_destroy(struct exec *x, struct call *c, const struct vgpu_in_array_
 	return rc;
 }
 
-static int resource(struct exec *x, struct call *c, const struct vgpu_in_texture_create *in, CUDA_RESOURCE_DESC *r)
+int texture_resource(struct exec *x, const struct call *c, const struct vgpu_in_texture_create *in, CUDA_RESOURCE_DESC *r)
 {
 	uint64_t len = in->width;
 	struct obj *a;
@@ -142,7 +142,7 @@ int op_texture_create(struct exec *x, struct call *c, const struct vgpu_in_textu
 	struct vgpu_range known = { .size = 1, .owner = c->ctx };
 	CUDA_RESOURCE_DESC r = { 0 };
 	CUtexObject tex = 0;
-	int rc = resource(x, c, in, &r);
+	int rc = texture_resource(x, c, in, &r);
 
 	if (rc)
 		return rc;

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum obj_kind { OBJ_CTX, OBJ_MODULE, OBJ_FUNC, OBJ_STREAM, OBJ_EVENT, OBJ_ARRAY, OBJ_IMAGE, OBJ_LINK, OBJ_KINDS };
+enum obj_kind { OBJ_CTX, OBJ_MODULE, OBJ_FUNC, OBJ_STREAM, OBJ_EVENT, OBJ_ARRAY, OBJ_IMAGE, OBJ_LINK, OBJ_TEXREF, OBJ_KINDS };
 
 #define OBJ_CHUNK 256u
 #define OBJ_MAX 65536u /* per kind: bounds what a guest can make the executor keep */

@@ -21,7 +21,7 @@
 #include "wire/ranges.h"
 
 enum gkind { G_CTX = 1, G_MODULE, G_FUNC, G_LIBRARY, G_KERNEL, G_STREAM, G_EVENT, G_ARRAY, G_POOL, G_LINK,
-	     G_KINDS };
+	     G_TEXREF, G_KINDS };
 
 struct gobj {
 	_Atomic uintptr_t self; /* the handle, 0 when dead */
@@ -39,7 +39,7 @@ struct gobj {
 			CUsharedconfig shared_config;
 		} c;
 		struct {
-			struct gobj *functions;
+			struct gobj *functions, *texrefs;
 		} module;
 		struct {
 			struct gobj *module, *kernel;
@@ -47,6 +47,7 @@ struct gobj {
 			struct vgpu_func_meta *meta; /* with its parameters behind it */
 			const struct vgpu_param *param;
 			uint32_t static_shared, max_threads;
+			struct old_launch *old; /* what cuFuncSetBlockShape() and cuParamSet*() said */
 		} func;
 		struct {
 			void *image;
@@ -73,6 +74,10 @@ struct gobj {
 			CUDA_ARRAY3D_DESCRIPTOR desc;
 			size_t row_bytes;
 		} array;
+		struct {
+			struct gobj *module;
+			struct texref_state *state;
+		} texref;
 		struct {
 			struct jit_logs *logs;
 			char *cubin;
@@ -142,11 +147,15 @@ bool gmem_remove(uint64_t base, struct gmem *out);
 void gmem_drop_ctx(struct gobj *ctx);
 int mem_alloc(uint64_t bytes, void *pool, CUdeviceptr *out); /* in the current context */
 
+/* texture.c */
+unsigned array_format_bytes(CUarray_format f); /* 0: not one of CUDA's plain ones */
+
 /* pool.c */
 void pool_given_back(const struct gmem *m); /* an allocation of a pool was freed */
 
 /* launch.c */
 int device_limit(unsigned attr, int otherwise);
+int func_enter(CUfunction h, struct gobj **f); /* in the current context */
 
 /* module.c, library.c */
 struct jit_logs { /* what JIT options ask for; the buffers are the program's */

@@ -200,7 +200,7 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, void **params, 
 
 /* ---- what is known of a function ---- */
 
-static int enter(CUfunction h, struct gobj **f)
+int func_enter(CUfunction h, struct gobj **f)
 {
 	struct gobj *ctx;
 	int rc = ctx_enter(&ctx);
@@ -211,7 +211,7 @@ static int enter(CUfunction h, struct gobj **f)
 CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attr, CUfunction h)
 {
 	struct gobj *f;
-	int rc = enter(h, &f);
+	int rc = func_enter(h, &f);
 
 	if (rc)
 		return rc;
@@ -227,7 +227,7 @@ CUresult cuFuncSetAttribute(CUfunction h, CUfunction_attribute attr, int value)
 	struct vgpu_in_func_attribute q = { .attr = attr };
 	struct vgpu_out_func_attribute out;
 	struct gobj *f;
-	int rc = enter(h, &f);
+	int rc = func_enter(h, &f);
 
 	if (rc)
 		return rc;
@@ -245,7 +245,7 @@ CUresult cuFuncSetAttribute(CUfunction h, CUfunction_attribute attr, int value)
 CUresult cuFuncSetCacheConfig(CUfunction h, CUfunc_cache config)
 {
 	struct gobj *f;
-	int rc = enter(h, &f);
+	int rc = func_enter(h, &f);
 	struct vgpu_in_func_cache_config in = { .config = config };
 
 	if (rc || (unsigned)config > CU_FUNC_CACHE_PREFER_EQUAL)
@@ -258,7 +258,7 @@ CUresult cuFuncSetCacheConfig(CUfunction h, CUfunc_cache config)
 CUresult cuFuncSetSharedMemConfig(CUfunction h, CUsharedconfig config)
 {
 	struct gobj *f;
-	int rc = enter(h, &f);
+	int rc = func_enter(h, &f);
 
 	return rc ? rc : (unsigned)config > CU_SHARED_MEM_CONFIG_EIGHT_BYTE_BANK_SIZE ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
 }
@@ -266,7 +266,7 @@ CUresult cuFuncSetSharedMemConfig(CUfunction h, CUsharedconfig config)
 CUresult cuFuncGetModule(CUmodule *module, CUfunction h)
 {
 	struct gobj *f;
-	int rc = enter(h, &f);
+	int rc = func_enter(h, &f);
 
 	if (rc || !module)
 		return rc ? rc : CUDA_ERROR_INVALID_VALUE;
@@ -277,7 +277,7 @@ CUresult cuFuncGetModule(CUmodule *module, CUfunction h)
 CUresult cuFuncGetName(const char **name, CUfunction h)
 {
 	struct gobj *f;
-	int rc = enter(h, &f);
+	int rc = func_enter(h, &f);
 
 	if (rc || !name)
 		return rc ? rc : CUDA_ERROR_INVALID_VALUE;
@@ -288,7 +288,7 @@ CUresult cuFuncGetName(const char **name, CUfunction h)
 CUresult cuFuncGetParamInfo(CUfunction h, size_t index, size_t *offset, size_t *size)
 {
 	struct gobj *f;
-	int rc = enter(h, &f);
+	int rc = func_enter(h, &f);
 
 	if (rc || !offset)
 		return rc ? rc : CUDA_ERROR_INVALID_VALUE;
@@ -303,7 +303,7 @@ CUresult cuFuncGetParamInfo(CUfunction h, size_t index, size_t *offset, size_t *
 CUresult cuFuncIsLoaded(CUfunctionLoadingState *state, CUfunction h)
 {
 	struct gobj *f;
-	int rc = enter(h, &f);
+	int rc = func_enter(h, &f);
 
 	if (rc || !state)
 		return rc ? rc : CUDA_ERROR_INVALID_VALUE;
@@ -315,7 +315,7 @@ CUresult cuFuncLoad(CUfunction h)
 {
 	struct gobj *f;
 
-	return enter(h, &f);
+	return func_enter(h, &f);
 }
 
 /* ---- occupancy ---- */
@@ -326,7 +326,7 @@ CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfun
 	struct vgpu_in_func_occupancy in = { .dynamic_shared = dynamic, .block = (vg_u32)block, .flags = flags };
 	struct vgpu_out_func_occupancy out;
 	struct gobj *f;
-	int rc = enter(h, &f);
+	int rc = func_enter(h, &f);
 
 	if (rc)
 		return rc;
@@ -351,7 +351,7 @@ CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *bytes, CUfunction h, in
 	int most = device_limit(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, all);
 	int reserved = device_limit(CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK, 0), each, taken;
 	struct gobj *f;
-	int rc = enter(h, &f);
+	int rc = func_enter(h, &f);
 
 	if (rc)
 		return rc;
@@ -371,7 +371,7 @@ CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int *grid, int *block, CUfunc
 {
 	int best = 0, top, sms = device_limit(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 1);
 	struct gobj *f;
-	int rc = enter(h, &f);
+	int rc = func_enter(h, &f);
 
 	if (rc || !grid || !block)
 		return rc ? rc : CUDA_ERROR_INVALID_VALUE;

@@ -226,6 +226,10 @@ int module_unload(struct gobj *m)
 		next = f->next;
 		g_drop(f);
 	}
+	for (struct gobj *t = m->module.texrefs, *next; t; t = next) {
+		next = t->next;
+		g_drop(t);
+	}
 	g_drop(m);
 	return rc;
 }

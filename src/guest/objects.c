@@ -86,10 +86,13 @@ static void drop_locked(struct gobj *o)
 	if (o->kind == G_FUNC) {
 		free(o->func.name);
 		free(o->func.meta);
+		free(o->func.old);
 	} else if (o->kind == G_KERNEL) {
 		free(o->kernel.name);
 	} else if (o->kind == G_LIBRARY) {
 		free(o->library.image);
+	} else if (o->kind == G_TEXREF) {
+		free(o->texref.state);
 	} else if (o->kind == G_LINK) {
 		free(o->link.logs);
 		free(o->link.cubin);

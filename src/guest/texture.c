@@ -19,7 +19,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- arrays ---- */
 
-static unsigned format_bytes(CUarray_format f)
+unsigned array_format_bytes(CUarray_format f)
 {
 	switch (f) {
 	case CU_AD_FORMAT_UNSIGNED_INT8:
@@ -48,7 +48,7 @@ static int create(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *d)
 
 	if (rc)
 		return rc;
-	if (!array || !d->Width || !format_bytes(d->Format) || (d->NumChannels != 1 && d->NumChannels != 2 && d->NumChannels != 4))
+	if (!array || !d->Width || !array_format_bytes(d->Format) || (d->NumChannels != 1 && d->NumChannels != 2 && d->NumChannels != 4))
 		return CUDA_ERROR_INVALID_VALUE;
 	rc = vgpu_call_array_create(guest_client, ctx->wire, &in, &out);
 	if (rc)
@@ -57,7 +57,7 @@ static int create(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *d)
 	if (!o)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	o->array.desc = *d;
-	o->array.row_bytes = d->Width * d->NumChannels * format_bytes(d->Format);
+	o->array.row_bytes = d->Width * d->NumChannels * array_format_bytes(d->Format);
 	*array = g_handle(o);
 	return CUDA_SUCCESS;
 }
@@ -263,5 +263,16 @@ CUresult cuTexObjectGetTextureDesc(CUDA_TEXTURE_DESC *d, CUtexObject tex)
 
 	if (!rc)
 		*d = t.desc;
+	return rc;
+}
+
+/* Views are refused above, so every texture's is the empty one. */
+CUresult cuTexObjectGetResourceViewDesc(CUDA_RESOURCE_VIEW_DESC *d, CUtexObject tex)
+{
+	struct texture t;
+	int rc = d ? find(tex, &t) : CUDA_ERROR_INVALID_VALUE;
+
+	if (!rc)
+		memset(d, 0, sizeof(*d));
 	return rc;
 }

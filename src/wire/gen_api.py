@@ -11,7 +11,7 @@ import zlib
 SIZES = {'u8': 1, 'u16': 2, 'u32': 4, 'u64': 8, 'i32': 4, 'i64': 8, 'f32': 4}
 CTYPES = {'u8': 'vg_u8', 'u16': 'vg_u16', 'u32': 'vg_u32', 'u64': 'vg_u64', 'i32': 'vg_s32',
           'i64': 'long long', 'f32': 'float'}
-HANDLES = ['ctx', 'module', 'func', 'stream', 'event', 'array', 'image', 'link']
+HANDLES = ['ctx', 'module', 'func', 'stream', 'event', 'array', 'image', 'link', 'texref']
 WORDS = {'ctx', 'follows', 'gated', 'unit', 'helper', 'query'}
 INLINE_IN, INLINE_OUT = 40, 48
 

@@ -272,7 +272,46 @@ static void many_launches(void)
 	OK(cuMemFree(p));
 }
 
+/* The interface of CUDA 1 to 3: parameters at offsets, a block shape, a grid. */
+static void first_interface(void)
+{
+	uint32_t out[64], want[64];
+	CUdeviceptr p;
+	CUfunction f;
+	CUstream s;
+
+	conf_context();
+	f = conf_function(conf_module(ptx_basic), "fill");
+	p = conf_alloc(sizeof(out));
+	OK(cuMemsetD8(p, 0, sizeof(out)));
+	OK(cuFuncSetBlockShape(f, 16, 1, 1));
+	OK(cuFuncSetSharedSize(f, 0));
+	OK(cuParamSetv(f, 0, &p, sizeof(p)));
+	OK(cuParamSeti(f, 8, 77));
+	OK(cuParamSeti(f, 12, 40)); /* elements */
+	OK(cuParamSetSize(f, 16));
+	OK(cuLaunchGrid(f, 4, 1));
+	OK(cuMemcpyDtoH(out, p, sizeof(out)));
+	for (int i = 0; i < 64; i++)
+		want[i] = i < 40 ? 77 : 0;
+	SAME(out, want, sizeof(out));
+	OK(cuParamSeti(f, 8, 78));
+	OK(cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
+	OK(cuLaunchGridAsync(f, 1, 1, s));
+	OK(cuStreamSynchronize(s));
+	OK(cuMemcpyDtoH(out, p, sizeof(out)));
+	EQ(out[15], 78);
+	EQ(out[16], 77);
+	IS(CUDA_ERROR_INVALID_VALUE, cuFuncSetBlockShape(f, 0, 1, 1));
+	IS(CUDA_ERROR_INVALID_VALUE, cuParamSetSize(f, 1u << 20));
+	IS(CUDA_ERROR_INVALID_VALUE, cuParamSetv(f, -4, &p, 8));
+	IS(CUDA_ERROR_INVALID_VALUE, cuLaunchGrid(f, 0, 1));
+	OK(cuStreamDestroy(s));
+	OK(cuMemFree(p));
+}
+
 static const struct conf_case cases[] = {
+	{"the first interface: shape and parameters set apart", first_interface},
 	{"a vector addition", vadd},
 	{"indices and sizes of a three-dimensional grid", geometry},
 	{"parameters of every size by list", params_by_list},

@@ -279,7 +279,82 @@ static void refused(void)
 	OK(cuMemFree(p));
 }
 
+/* A texture reference of a module: what older programs have. */
+static void texture_reference(void)
+{
+	static const char ptx[] = ".version 6.0\n.target sm_52\n.address_size 64\n"
+				  ".global .texref image;\n"
+				  ".visible .entry sample(.param .u64 out, .param .f32 x, .param .f32 y)\n{\n"
+				  "	.reg .b64 %d<3>;\n	.reg .f32 %f<7>;\n"
+				  "	ld.param.u64 %d1, [out];\n	ld.param.f32 %f1, [x];\n	ld.param.f32 %f2, [y];\n"
+				  "	tex.2d.v4.f32.f32 {%f3, %f4, %f5, %f6}, [image, {%f1, %f2}];\n"
+				  "	cvta.to.global.u64 %d2, %d1;\n	st.global.f32 [%d2], %f3;\n	ret;\n}\n";
+	CUDA_ARRAY_DESCRIPTOR d = { .Width = 4, .Height = 4, .Format = CU_AD_FORMAT_FLOAT, .NumChannels = 1 };
+	float in[4][4], got = 0, x = 1.5f, y = 2.5f;
+	CUtexref ref = NULL, again = NULL;
+	CUarray array, bound = NULL;
+	CUaddress_mode mode;
+	CUarray_format format;
+	CUdeviceptr out, flat;
+	int channels = 0;
+	CUmodule m;
+
+	conf_context();
+	OK(cuModuleLoadData(&m, ptx));
+	OK(cuModuleGetTexRef(&ref, m, "image"));
+	OK(cuModuleGetTexRef(&again, m, "image"));
+	TRUE(ref == again);
+	IS(CUDA_ERROR_NOT_FOUND, cuModuleGetTexRef(&again, m, "nothing"));
+	for (int i = 0; i < 16; i++)
+		in[i / 4][i % 4] = (float)(i * i);
+	OK(cuArrayCreate(&array, &d));
+	CUDA_MEMCPY2D c = { .srcMemoryType = CU_MEMORYTYPE_HOST, .srcHost = in, .srcPitch = 16,
+			    .dstMemoryType = CU_MEMORYTYPE_ARRAY, .dstArray = array, .WidthInBytes = 16, .Height = 4 };
+	OK(cuMemcpy2D(&c));
+	out = conf_alloc(4);
+	CUfunction f = conf_function(m, "sample");
+
+	OK(cuTexRefSetArray(ref, array, CU_TRSA_OVERRIDE_FORMAT));
+	OK(cuTexRefGetArray(&bound, ref));
+	TRUE(bound == array);
+	LAUNCH(f, 1, 1, 0, &out, &x, &y);
+	OK(cuMemcpyDtoH(&got, out, 4));
+	TRUE(got == in[2][1]);
+	OK(cuTexRefSetFilterMode(ref, CU_TR_FILTER_MODE_LINEAR));
+	x = 2.0f; /* between two texels */
+	LAUNCH(f, 1, 1, 0, &out, &x, &y);
+	OK(cuMemcpyDtoH(&got, out, 4));
+	TRUE(got == (in[2][1] + in[2][2]) / 2);
+	OK(cuTexRefSetAddressMode(ref, 0, CU_TR_ADDRESS_MODE_BORDER));
+	OK(cuTexRefGetAddressMode(&mode, ref, 0));
+	EQ(mode, CU_TR_ADDRESS_MODE_BORDER);
+
+	/* Rows in ordinary memory instead. */
+	OK(cuTexRefSetFilterMode(ref, CU_TR_FILTER_MODE_POINT));
+	flat = conf_alloc(4 * 512);
+	OK(cuMemsetD8(flat, 0, 4 * 512));
+	in[0][0] = 123;
+	OK(cuMemcpyHtoD(flat + 512, in, 4));
+	OK(cuTexRefSetAddress2D(ref, &d, flat, 512));
+	IS(CUDA_ERROR_INVALID_VALUE, cuTexRefGetArray(&bound, ref));
+	x = 0.5f, y = 1.5f;
+	LAUNCH(f, 1, 1, 0, &out, &x, &y);
+	OK(cuMemcpyDtoH(&got, out, 4));
+	TRUE(got == 123);
+	OK(cuTexRefGetFormat(&format, &channels, ref));
+	EQ(format, CU_AD_FORMAT_FLOAT);
+	EQ(channels, 1);
+	IS(CUDA_ERROR_INVALID_VALUE, cuTexRefSetAddress2D(ref, &d, 0x10000, 512)); /* not ours */
+	IS(CUDA_ERROR_INVALID_VALUE, cuTexRefSetArray(ref, array, 0));
+	OK(cuModuleUnload(m));
+	IS(CUDA_ERROR_INVALID_HANDLE, cuTexRefSetFlags(ref, 0));
+	OK(cuArrayDestroy(array));
+	OK(cuMemFree(flat));
+	OK(cuMemFree(out));
+}
+
 static const struct conf_case cases[] = {
+	{"a texture reference", texture_reference},
 	{"point sampling", point},
 	{"point sampling of integers", point_integer},
 	{"linear filtering", linear},
