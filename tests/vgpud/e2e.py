@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """vgpud from outside: starting and refusing to, tenants, channels, deaths of every process."""
+import ctypes
 import os
 import pathlib
 import signal
@@ -306,6 +307,43 @@ def test_keeper_dies():
         assert p.word(ERROR_WORD) == ERR_KEEPER_GONE and p.state() == DEAD
         wait_for('everything ended', lambda: not [x for x in pids if pathlib.Path(f'/proc/{x}').exists() and
                  'Z' not in pathlib.Path(f'/proc/{x}/stat').read_text().split(') ')[1][:1]])
+        p.close()
+
+
+def test_contexts_count_after_a_restart():
+    """Each context beyond a VM's first is paid by its quota, whichever broker counts."""
+    with Vgpud('context-overhead=64M') as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        peers = [Peer(v.run, 'a') for _ in range(3)]
+        for p in peers:
+            p.want(1)
+            assert p.wait_state(RUNNING, DEAD) == RUNNING, v.log_text()
+        assert v.ok('show-vm', name='a')['quota_used'] == 128 << 20
+        broker = v.children('vgpu-broker')
+        os.kill(broker[0], signal.SIGKILL)
+        wait_for('a new broker', lambda: v.children('vgpu-broker') not in ([], broker))
+        wait_for('its control socket', lambda: v.ask('status')['ok'])
+        assert v.ok('show-vm', name='a')['quota_used'] == 128 << 20
+        for p in peers:
+            p.close()
+        wait_for('all is given back', lambda: v.ok('show-vm', name='a')['quota_used'] == 0)
+
+
+def test_ends_although_an_executor_does_not():
+    """One that a debugger holds is not reaped by its parent, as one that hangs in a driver would not be."""
+    libc, seize = ctypes.CDLL(None, use_errno=True), 0x4206
+    with Vgpud() as v:
+        v.ok('register-vm', name='a')
+        p = Peer(v.run, 'a')
+        p.want(1)
+        assert p.wait_state(RUNNING, DEAD) == RUNNING, v.log_text()
+        pid = executor_of(v, 'a')
+        if libc.ptrace(seize, pid, 0, 0):
+            print('not tested here: ptrace:', os.strerror(ctypes.get_errno()))
+        else:
+            assert v.stop() == 0
+            assert 'does not end' in v.log_text()
+            os.waitpid(pid, 0x40000000)  # __WALL
         p.close()
 
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define MESSAGES_MAX 16u
+#define QUOTA_CLAIM_MAX (1ull << 50) /* no sum of claims overflows */
 
 static void on_link(struct loop_io *io, uint32_t events);
 
@@ -60,6 +61,18 @@ static int quota_change(struct bexec *x, int64_t bytes)
 	}
 	quota_publish(vm);
 	return 0;
+}
+
+/* What an adopted executor holds already counts, fits or not. */
+static void quota_adopt(struct bexec *x, uint64_t bytes)
+{
+	struct vm *vm = x->vm;
+
+	x->quota_used += bytes;
+	vm->quota_used += bytes;
+	if (vm->quota_used > vm->set.quota)
+		log_warning("VM %s: more memory in use than its quota", vm->set.name);
+	quota_publish(vm);
 }
 
 /* ---- life ---- */
@@ -211,6 +224,10 @@ static struct bexec *exec_adopt(struct broker *b, const struct ipc_spawned *s)
 	if (!x)
 		return NULL;
 	exec_bind(x, ch);
+	if (!first_of_vm(x)) {
+		x->overhead = b->cfg.context_overhead;
+		quota_adopt(x, x->overhead);
+	}
 	ch->generation = s->generation;
 	ch->state = CH_STARTING; /* until it says READY */
 	return x;
@@ -371,8 +388,12 @@ static void on_ready(struct bexec *x, const void *p)
 
 	if (x->link.state == IPC_S_RUN) /* its first one, on its way when a new broker asked for it again */
 		return;
-	if (x->link.state == IPC_S_ADOPT && m->quota_used && quota_change(x, (int64_t)m->quota_used))
-		log_warning("VM %s: more memory in use than its quota", x->vm->set.name);
+	if (m->quota_used > QUOTA_CLAIM_MAX) {
+		channel_fail(x->channel, VGPU_ERR_PROTOCOL);
+		return;
+	}
+	if (x->link.state == IPC_S_ADOPT && m->quota_used)
+		quota_adopt(x, m->quota_used);
 	x->link.state = IPC_S_RUN;
 	channel_event(x->channel, CH_READY);
 	exec_look(x);

@@ -89,6 +89,7 @@ void child_announce(struct child *c);
 void child_assign(struct keeper *k, const struct ipc_spawn *s);
 void child_kill(struct keeper *k, uint32_t id);
 void children_end(struct keeper *k);
+bool wait_ended(int pidfd, pid_t pid, int ms);
 int broker_spawn(struct keeper *k, int sock);
 
 /* keeper/link.c */

@@ -249,19 +249,14 @@ struct vgpu_err *link_start(struct keeper *k)
 /* The broker sees end of file, writes DEAD into every header and ends; killed if it does not. */
 void link_end(struct keeper *k)
 {
-	struct epoll_event ev;
-
 	if (!k->broker_pid)
 		return;
 	loop_del(&k->loop, &k->link_io);
 	msg_chan_fini(&k->link);
-	while (epoll_wait(k->loop.epfd, &ev, 1, END_WAIT_MS) > 0) {
-		if (ev.data.ptr == &k->broker_io)
-			break;
-		if (ev.data.ptr)
-			loop_del(&k->loop, ev.data.ptr);
+	if (!wait_ended(k->broker_io.fd, k->broker_pid, END_WAIT_MS)) {
+		kill(k->broker_pid, SIGKILL);
+		if (!wait_ended(k->broker_io.fd, k->broker_pid, END_WAIT_MS))
+			log_error("broker %d is killed but does not end", k->broker_pid);
 	}
-	kill(k->broker_pid, SIGKILL);
-	waitpid(k->broker_pid, NULL, 0);
 	k->broker_pid = 0;
 }

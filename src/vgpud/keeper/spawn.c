@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define CHILDREN_END_NS 10000000000ull
 #define EXEC_NAMESPACES (CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
 
 extern char **environ;
@@ -337,13 +339,30 @@ void child_kill(struct keeper *k, uint32_t id)
 		kill(c->pid, SIGKILL);
 }
 
+/* Reaped within ms? A process inside a driver that hangs does not even obey SIGKILL, and one that is traced
+ * is its tracer's; whoever ends after us is reaped by init. */
+bool wait_ended(int pidfd, pid_t pid, int ms)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+	while (poll(&p, 1, ms) < 0 && errno == EINTR)
+		;
+	return waitpid(pid, NULL, WNOHANG) == pid;
+}
+
 void children_end(struct keeper *k)
 {
+	uint64_t until = now_ns() + CHILDREN_END_NS;
+
+	list_for_each(n, &k->children)
+		kill(list_entry(n, struct child, node)->pid, SIGKILL);
 	list_for_each(n, &k->children) {
 		struct child *c = list_entry(n, struct child, node);
+		uint64_t now = now_ns();
 
-		kill(c->pid, SIGKILL);
-		waitpid(c->pid, NULL, 0);
+		if (!wait_ended(c->io.fd, c->pid, now < until ? (int)((until - now) / 1000000) : 0))
+			log_error("executor %d is killed but does not end: what it holds of the device is not free yet",
+				  c->pid);
 		child_free(c);
 	}
 }
