@@ -114,33 +114,35 @@ OP2(DIVAPPROX, float, float, float, leaf_div_approx(a, b))
 SLOW1(RCPAPPROXF64, double, double, leaf_rcp_approx_f64(a))
 SLOW1(RSQRTAPPROXF64, double, double, leaf_rsqrt_approx_f64(a, in->sub))
 
-/* Toward zero, saturating, NaN gives 0: what is left after rounding to an integer. */
+/* Toward zero, saturating: what is left after rounding to an integer. NaN gives 0, or where either side
+ * has 64 bits the result's highest bit alone (PTX ISA, cvt). */
 OP1(F32TOS32, int32_t, float,
     ({ float c = a < 2147483648.0f ? a : 0.0f; c = c >= -2147483648.0f ? c : -2147483648.0f;
        int32_t v = (int32_t)c; v = a >= 2147483648.0f ? INT32_MAX : v; a != a ? 0 : v; }))
 OP1(F64TOS32, int32_t, double,
     ({ double c = a < 2147483647.0 ? a : 2147483647.0; c = c > -2147483648.0 ? c : -2147483648.0;
-       a != a ? 0 : (int32_t)c; }))
+       a != a ? INT32_MIN : (int32_t)c; }))
 OP1(F32TOU32, uint32_t, float,
     ({ float c = a > 0.0f ? a : 0.0f; bool big = c >= 2147483648.0f; float low = big ? c - 2147483648.0f : c;
        low = low < 2147483648.0f ? low : 0.0f;
        uint32_t v = (uint32_t)(int32_t)low + (big ? 0x80000000u : 0); c >= 4294967296.0f ? UINT32_MAX : v; }))
 OP1(F64TOU32, uint32_t, double,
-    ({ double c = a > 0.0 ? a : 0.0; c = c < 4294967295.0 ? c : 4294967295.0; (uint32_t)(int64_t)c; }))
+    ({ double c = a > 0.0 ? a : 0.0; c = c < 4294967295.0 ? c : 4294967295.0;
+       a != a ? 0x80000000u : (uint32_t)(int64_t)c; }))
 #define TO64(NAME, TF)                                                                              \
 	SLOW1(NAME##TOS64, int64_t, TF,                                                             \
-	      a != a ? 0 : a >= 9223372036854775808.0 ? INT64_MAX : a < -9223372036854775808.0 ? INT64_MIN : (int64_t)a) \
-	SLOW1(NAME##TOU64, uint64_t, TF, !(a > 0) ? 0 : a >= 18446744073709551616.0 ? UINT64_MAX : (uint64_t)a)
+	      a != a ? INT64_MIN : a >= 9223372036854775808.0 ? INT64_MAX : a < -9223372036854775808.0 ? INT64_MIN : (int64_t)a) \
+	SLOW1(NAME##TOU64, uint64_t, TF, a != a ? 1ull << 63 : !(a > 0) ? 0 : a >= 18446744073709551616.0 ? UINT64_MAX : (uint64_t)a)
 TO64(F32, float)
 TO64(F64, double)
 
-/* Before a conversion to 8 or 16 bits: imm holds the bounds as two int32. NaN gives 0. */
+/* Before a conversion to 8 or 16 bits: imm holds the bounds as two int32. NaN as above. */
 OP1(F32CLAMP, float, float,
     ({ float lo = (float)(int32_t)(in->imm & 0xffffffff), hi = (float)(int32_t)(in->imm >> 32);
        float c = a < lo ? lo : a > hi ? hi : a; c == c ? c : 0.0f; }))
 OP1(F64CLAMP, double, double,
     ({ double lo = (int32_t)(in->imm & 0xffffffff), hi = (int32_t)(in->imm >> 32);
-       double c = a < lo ? lo : a > hi ? hi : a; c == c ? c : 0.0; }))
+       double c = a < lo ? lo : a > hi ? hi : a; c == c ? c : lo < 0 ? lo : (hi + 1) / 2; }))
 
 OP1(S32TOF32, float, int32_t, (float)a)
 SLOW1(U32TOF32, float, uint32_t, (float)(int64_t)a)

@@ -66,10 +66,13 @@ static long double value(const struct type *t, uint64_t u, bool ftz)
 	return t->is_signed ? (long double)((int64_t)(u << up) >> up) : (long double)(u << up >> up);
 }
 
-static uint64_t to_int(const struct type *t, long double v)
+/* PTX ISA, cvt: a NaN becomes 0, where either side has 64 bits the highest bit alone. */
+static uint64_t to_int(const struct type *t, const struct type *from, long double v)
 {
+	if (v != v)
+		return from->bits != 64 && t->bits != 64 ? 0 : t->is_signed ? 0 - (1ull << (t->bits - 1)) : 1ull << (t->bits - 1);
 	long double lo = t->is_signed ? -ldexpl(1, (int)t->bits - 1) : 0, hi = ldexpl(1, (int)t->bits - t->is_signed) - 1;
-	v = v != v ? 0 : v < lo ? lo : v > hi ? hi : v;
+	v = v < lo ? lo : v > hi ? hi : v;
 	return v < 0 ? (uint64_t)(int64_t)v : (uint64_t)v;
 }
 
@@ -102,7 +105,7 @@ static uint64_t expected(const struct type *d, const struct type *s, uint64_t u,
 	if (d->is_float)
 		return to_float(d, v, rint_float ? 0 : round, ftz, sat);
 	if (s->is_float || sat)
-		return to_int(d, v);
+		return to_int(d, s, v);
 	unsigned up = 64 - s->bits, down = 64 - d->bits;
 	uint64_t wide = s->is_signed ? (uint64_t)((int64_t)(u << up) >> up) : u << up >> up;
 	return d->is_signed ? (uint64_t)((int64_t)(wide << down) >> down) : wide << down >> down;
