@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The PTX front end against arbitrary text. Built with -fsanitize=fuzzer it is a libFuzzer target;
- * with -DFUZZ_REPLAY it has a main that runs the files named (or those of a directory) once, for make check.
+ * The PTX front end against arbitrary text.
  * Beyond "does not crash": a module that is handed out must be one an engine can walk without checks.
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include "softcuda/ptx.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-#define MUST(c) do { if (!(c)) { fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #c); abort(); } } while (0)
+#include "fuzz.h"
 
 static void walk_operand(const struct ptx_func *f, const struct ptx_operand *o, unsigned depth)
 {
@@ -86,38 +80,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	ptx_free(m);
 	return 0;
 }
-
-#ifdef FUZZ_REPLAY
-#include <dirent.h>
-
-static int replay(const char *path)
-{
-	FILE *f = fopen(path, "rb");
-	if (!f) {
-		perror(path);
-		return 1;
-	}
-	uint8_t *data = malloc(1 << 20);
-	size_t n = fread(data, 1, 1 << 20, f);
-	LLVMFuzzerTestOneInput(data, n);
-	free(data);
-	fclose(f);
-	return 0;
-}
-
-int main(int argc, char **argv)
-{
-	int n = 0, wrong = 0;
-	DIR *d = argc == 2 ? opendir(argv[1]) : NULL;
-	char path[4096];
-	for (struct dirent *e; d && (e = readdir(d));)
-		if (e->d_name[0] != '.' && snprintf(path, sizeof path, "%s/%s", argv[1], e->d_name) < (int)sizeof path) {
-			wrong += replay(path);
-			n++;
-		}
-	if (d)
-		closedir(d);
-	printf("%d inputs replayed\n", n);
-	return wrong || n == 0;
-}
-#endif

@@ -579,21 +579,26 @@ static void idle(struct exec *x)
 		vgpu_spin_waited(&x->spin, vgpu_now_ns() - since);
 }
 
+/* A look at everything there is to do; false: nothing. */
+static bool serve_turn(struct exec *x)
+{
+	bool did;
+
+	atomic_fetch_add(&x->turn, 1);
+	x->throttle.waits = false;
+	did = serve_control(x);
+	did |= serve_held(x);
+	did |= serve_work(x);
+	marks_poll(x);
+	gate_step(x);
+	return did;
+}
+
 static int serve_loop(struct exec *x)
 {
-	while (atomic_load(&x->broken) == SERVING && !atomic_load(x->env->stop)) {
-		bool did;
-
-		atomic_fetch_add(&x->turn, 1);
-		x->throttle.waits = false;
-		did = serve_control(x);
-		did |= serve_held(x);
-		did |= serve_work(x);
-		marks_poll(x);
-		gate_step(x);
-		if (!did)
+	while (atomic_load(&x->broken) == SERVING && !atomic_load(x->env->stop))
+		if (!serve_turn(x))
 			idle(x);
-	}
 	return atomic_load(&x->broken) == SERVING ? VGPU_ERR_NONE : atomic_load(&x->broken);
 }
 
@@ -658,15 +663,18 @@ static void announce(struct exec *x)
 		return; /* full counter = pending interrupt */
 }
 
-int exec_serve(struct exec_env *env)
+static struct exec *serve_begin(struct exec_env *env)
 {
 	struct exec *x = exec_new(env);
-	int error;
 
 	if (!x || x->wake_fd < 0 || marks_start(x) || helpers_start(x) || gate_start(x))
-		return VGPU_ERR_SPAWN;
+		return NULL;
 	announce(x);
-	error = serve_loop(x);
+	return x;
+}
+
+static void serve_end(struct exec *x, int error)
+{
 	exec_break(x, error);
 	gate_stop(x);
 	marks_stop(x);
@@ -686,5 +694,16 @@ int exec_serve(struct exec_env *env)
 	vgpu_ranges_clear(&x->mem);
 	vgpu_ranges_clear(&x->textures);
 	free(x);
+}
+
+int exec_serve(struct exec_env *env)
+{
+	struct exec *x = serve_begin(env);
+	int error;
+
+	if (!x)
+		return VGPU_ERR_SPAWN;
+	error = serve_loop(x);
+	serve_end(x, error);
 	return error;
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads cuda_api.txt, writes one of the files made from it.
 
-usage: gen_api.py cuda_api.txt KIND OUTPUT    KIND: ops.h ops.c ops_enc.h ops_dec.h ops_dec.c coverage.tsv
+usage: gen_api.py cuda_api.txt KIND OUTPUT    KIND: ops.h ops.c ops_enc.h ops_dec.h ops_dec.c coverage.tsv ops_fields.h
 """
 import re
 import sys
@@ -291,8 +291,39 @@ def coverage(ops, text):
     return '# public function, call on the wire, ring, completion\n' + ''.join(sorted(rows))
 
 
+POINTERS = {'dptr', 'dst', 'src', 'base', 'va'}
+
+
+def ops_fields_h(ops, text):
+    """Every field with its place and meaning, for tests that make calls up. Not part of any program."""
+    kinds = ['number'] + HANDLES + ['pointer', 'texture']
+    out = [HEAD, '#ifndef VGPU_WIRE_OPS_FIELDS_H\n#define VGPU_WIRE_OPS_FIELDS_H\n#include "wire/ops.h"\n\n',
+           'enum vgpu_field_kind { ' + ', '.join(f'VGPU_FIELD_{k.upper()}' for k in kinds) + ', VGPU_FIELD_KINDS };\n',
+           '''
+struct vgpu_field {
+	vg_u16 op;
+	vg_u8 out;  /* 1: of the answer */
+	vg_u8 kind; /* enum vgpu_field_kind */
+	vg_u8 at, size;
+	unsigned long long min, max; /* of a number; a mask counts as max */
+};
+static const struct vgpu_field vgpu_fields[] = {
+''']
+    for o in ops:
+        for is_out, fields in ((0, o.fields), (1, o.out_fields)):
+            at = 0
+            for f in fields:
+                kind = (f.kind if f.handle else f.name if f.name in HANDLES and f.size == 4 else
+                        'pointer' if f.name in POINTERS else 'texture' if f.name == 'texture' else 'number')
+                most = f.rules.get('max', f.rules.get('mask', (1 << 8 * f.size) - 1))
+                out.append(f'\t{{ {o.number}, {is_out}, VGPU_FIELD_{kind.upper()}, {at}, {f.size}, '
+                           f'{f.rules.get("min", 0) & (1 << 64) - 1}ull, {most}ull }},\n')
+                at += f.size
+    return ''.join(out) + '};\n#endif\n'
+
+
 KINDS = {'ops.h': ops_h, 'ops.c': ops_c, 'ops_enc.h': ops_enc_h, 'ops_dec.h': ops_dec_h, 'ops_dec.c': ops_dec_c,
-         'coverage.tsv': coverage}
+         'coverage.tsv': coverage, 'ops_fields.h': ops_fields_h}
 
 
 def main():

@@ -8,16 +8,23 @@
  *   busy   (u64 ns) keeps its stream busy for so long
  *   fault  the context fails with ILLEGAL_ADDRESS from now on
  *   any other name does nothing
+ *
+ * It is strict where a real driver would corrupt memory or fail much later: a copy or memset that
+ * reaches outside live allocations, registered memory or an array ends the process with a message.
  */
 #define CUDA_EXACT_NAMES
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include "cuda/cuda.h"
+#include "nulldriver.h"
 
 #define VA_BASE 0x200000000000ull
 #define PARAMS 64
@@ -41,7 +48,7 @@ struct CUevent_st {
 	_Atomic uint64_t done_at, recorded;
 };
 struct CUarray_st {
-	size_t width, height, row;
+	size_t rows, row;
 	unsigned char *data;
 };
 
@@ -51,6 +58,152 @@ static _Thread_local CUcontext current;
 static _Atomic int sticky;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t next_va = VA_BASE;
+static size_t limit_of[16] = { 1024, 1024, 1024 };
+
+uint64_t nulldriver_busy_max = UINT64_MAX;
+void (*nulldriver_called)(void);
+
+/* ---- objects: dead ones are kept for reuse, so that a call that lost the race against its object's
+ * destruction finds an object, as in a driver that checks its handles ---- */
+
+struct object {
+	union {
+		struct CUctx_st ctx;
+		struct CUmod_st module;
+		struct CUstream_st stream;
+		struct CUevent_st event;
+		struct CUarray_st array;
+	};
+	void *data; /* of an array */
+	struct object *next_dead, *next;
+};
+static struct object *objects, *dead_first, *dead_last;
+static unsigned dead;
+
+#define DEAD_MIN 64u /* so many others end before one is used again */
+
+static void *object_new(void)
+{
+	struct object *o;
+
+	pthread_mutex_lock(&lock);
+	o = dead > DEAD_MIN ? dead_first : NULL;
+	if (o) {
+		dead_first = o->next_dead;
+		dead--;
+	} else {
+		o = calloc(1, sizeof(*o));
+		if (o) {
+			o->next = objects;
+			objects = o;
+		}
+	}
+	pthread_mutex_unlock(&lock);
+	return o;
+}
+
+static void object_end(void *p)
+{
+	struct object *o = p;
+
+	pthread_mutex_lock(&lock);
+	free(o->data);
+	memset(o, 0, offsetof(struct object, next));
+	if (dead++)
+		dead_last->next_dead = o;
+	else
+		dead_first = o;
+	dead_last = o;
+	pthread_mutex_unlock(&lock);
+}
+
+static void objects_free(void)
+{
+	while (objects) {
+		struct object *o = objects;
+
+		objects = o->next;
+		free(o->data);
+		free(o);
+	}
+	dead_first = dead_last = NULL;
+	dead = 0;
+}
+
+/* ---- what may be touched ---- */
+
+static struct range {
+	uintptr_t base;
+	size_t size;
+	bool ours; /* mapped by us, not registered */
+} *ranges;
+static size_t n_ranges, room;
+
+static int range_add(const void *p, size_t n, bool ours)
+{
+	struct range *r;
+	int rc = -1;
+
+	pthread_mutex_lock(&lock);
+	r = n_ranges < room ? ranges : realloc(ranges, (room ? room * 2 : 64) * sizeof(*r));
+	if (r) {
+		room = n_ranges < room ? room : room ? room * 2 : 64;
+		ranges = r;
+		ranges[n_ranges++] = (struct range){ (uintptr_t)p, n, ours };
+		rc = 0;
+	}
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
+static bool range_take(const void *p, bool ours, struct range *out)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&lock);
+	for (size_t i = 0; !found && i < n_ranges; i++)
+		if (ranges[i].base == (uintptr_t)p && ranges[i].ours == ours) {
+			*out = ranges[i];
+			ranges[i] = ranges[--n_ranges];
+			found = true;
+		}
+	pthread_mutex_unlock(&lock);
+	return found;
+}
+
+static bool holds(const void *p, size_t n)
+{
+	uintptr_t at = (uintptr_t)p;
+	bool ok = false;
+
+	pthread_mutex_lock(&lock);
+	for (size_t i = 0; !ok && i < n_ranges; i++)
+		ok = at >= ranges[i].base && at - ranges[i].base <= ranges[i].size && n <= ranges[i].size - (at - ranges[i].base);
+	pthread_mutex_unlock(&lock);
+	return ok;
+}
+
+static void must_hold(const void *p, size_t n, const char *what)
+{
+	if (holds(p, n))
+		return;
+	fprintf(stderr, "nulldriver: %s of %zu bytes at %p lies outside every allocation\n", what, n, p);
+	abort();
+}
+
+void nulldriver_reset(void)
+{
+	for (size_t i = 0; i < n_ranges; i++)
+		if (ranges[i].ours)
+			munmap((void *)ranges[i].base, ranges[i].size);
+	n_ranges = 0;
+	objects_free();
+	next_va = VA_BASE;
+	sticky = 0;
+	legacy.busy_until = 0;
+	memset(limit_of, 0, sizeof(limit_of));
+	limit_of[0] = limit_of[1] = limit_of[2] = 1024;
+}
 
 static uint64_t now(void)
 {
@@ -166,13 +319,13 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice d)
 }
 CUresult cuCtxCreate_v2(CUcontext *c, unsigned int flags, CUdevice d)
 {
-	*c = current = calloc(1, sizeof(**c));
+	*c = current = object_new();
 	return *c ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 CUresult cuCtxDestroy_v2(CUcontext c)
 {
 	if (c != &primary)
-		free(c);
+		object_end(c);
 	return CUDA_SUCCESS;
 }
 CUresult cuCtxPushCurrent_v2(CUcontext c)
@@ -204,7 +357,6 @@ CUresult cuCtxSynchronize(void)
 {
 	return wait_until(legacy.busy_until);
 }
-static size_t limit_of[16] = { 1024, 1024, 1024 };
 CUresult cuCtxSetLimit(CUlimit l, size_t v)
 {
 	if (l < 16)
@@ -234,9 +386,10 @@ static void read_kernel(struct CUfunc_st *f, char *line)
 {
 	char *save, *word = strtok_r(line, " ", &save);
 
-	snprintf(f->name, sizeof(f->name), "%s", word);
+	snprintf(f->name, sizeof(f->name), "%s", word ? word : "");
 	while ((word = strtok_r(NULL, " ", &save)) && f->n < PARAMS) {
-		unsigned size = (unsigned)atoi(word), align = size >= 8 ? 8 : size;
+		int asked = atoi(word);
+		unsigned size = asked > 0 && asked <= 4096 ? (unsigned)asked : 4, align = size >= 8 ? 8 : size;
 
 		f->bytes = (f->bytes + align - 1) / align * align;
 		f->offset[f->n] = f->bytes;
@@ -249,7 +402,11 @@ CUresult cuModuleLoadData(CUmodule *m, const void *image)
 {
 	char *text = strdup(image), *save, *line;
 
-	*m = calloc(1, sizeof(**m));
+	*m = object_new();
+	if (!*m || !text || range_add((*m)->global, sizeof((*m)->global), false)) {
+		free(text);
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
 	for (line = strtok_r(text, "\n", &save); line && (*m)->n < 16; line = strtok_r(NULL, "\n", &save))
 		read_kernel(&(*m)->f[(*m)->n++], line);
 	free(text);
@@ -259,13 +416,17 @@ CUresult cuModuleLoadDataEx(CUmodule *m, const void *image, unsigned int n, CUji
 {
 	if (strncmp(image, "bad", 3))
 		return cuModuleLoadData(m, image);
-	snprintf(v[2], (size_t)v[3], "line 1: bad");
-	v[3] = (void *)(uintptr_t)12;
+	if (v[3])
+		snprintf(v[2], (size_t)v[3], "line 1: bad");
+	v[3] = (void *)(uintptr_t)((size_t)v[3] < 12 ? (size_t)v[3] : 12);
 	return CUDA_ERROR_INVALID_PTX;
 }
 CUresult cuModuleUnload(CUmodule m)
 {
-	free(m);
+	struct range r;
+
+	range_take(m->global, false, &r);
+	object_end(m);
 	return CUDA_SUCCESS;
 }
 CUresult cuModuleGetFunction(CUfunction *f, CUmodule m, const char *name)
@@ -325,13 +486,21 @@ CUresult cuLaunchKernel(CUfunction f, unsigned int gx, unsigned int gy, unsigned
 	const void *buf = extra ? extra[1] : NULL;
 	uint64_t v = 0;
 
+	if (nulldriver_called)
+		nulldriver_called();
 	if (f->bytes >= 8)
 		memcpy(&v, buf, 8);
-	if (f->name[0] == 'e' && !strcmp(f->name, "echo")) {
+	if (f->name[0] == 'e' && !strcmp(f->name, "echo") && f->bytes >= 8) {
+		if (!holds((void *)(uintptr_t)v, f->bytes)) {
+			atomic_store(&sticky, CUDA_ERROR_ILLEGAL_ADDRESS);
+			return CUDA_SUCCESS;
+		}
 		memcpy((void *)(uintptr_t)v, buf, f->bytes);
 	} else if (f->name[0] == 'b' && !strcmp(f->name, "busy")) {
 		uint64_t base = now();
 
+		if (v > nulldriver_busy_max)
+			v = nulldriver_busy_max;
 		if (st(s)->busy_until > base)
 			base = st(s)->busy_until;
 		st(s)->busy_until = base + v;
@@ -365,16 +534,24 @@ CUresult cuMemAlloc_v2(CUdeviceptr *p, size_t n)
 	next_va += (n + (2u << 20)) & ~((2ull << 20) - 1);
 	pthread_mutex_unlock(&lock);
 	*p = (uintptr_t)m;
-	return m == MAP_FAILED ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+	return m == MAP_FAILED || range_add(m, n, true) ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
 }
 CUresult cuMemAllocPitch_v2(CUdeviceptr *p, size_t *pitch, size_t w, size_t h, unsigned int e)
 {
-	*pitch = (w + 511) / 512 * 512;
+	if (w > SIZE_MAX - 511 || __builtin_mul_overflow(*pitch = (w + 511) / 512 * 512, h, &w))
+		return CUDA_ERROR_OUT_OF_MEMORY;
 	return cuMemAlloc_v2(p, *pitch * h);
 }
 CUresult cuMemFree_v2(CUdeviceptr p)
 {
-	OK_IF_ALIVE;
+	struct range r;
+
+	if (atomic_load(&sticky))
+		OK_IF_ALIVE;
+	if (!range_take((void *)(uintptr_t)p, true, &r))
+		return CUDA_ERROR_INVALID_VALUE;
+	munmap((void *)r.base, r.size);
+	return CUDA_SUCCESS;
 }
 CUresult cuMemGetAddressRange_v2(CUdeviceptr *b, size_t *n, CUdeviceptr p)
 {
@@ -394,11 +571,13 @@ CUresult cuMemHostAlloc(void **p, size_t n, unsigned int flags)
 }
 CUresult cuMemHostRegister_v2(void *p, size_t n, unsigned int flags)
 {
-	return CUDA_SUCCESS;
+	return range_add(p, n, false) ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
 }
 CUresult cuMemHostUnregister(void *p)
 {
-	return CUDA_SUCCESS;
+	struct range r;
+
+	return range_take(p, false, &r) ? CUDA_SUCCESS : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
 }
 CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *d, void *p, unsigned int flags)
 {
@@ -412,8 +591,12 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute a, CUdeviceptr p)
 
 static CUresult copy(void *d, const void *s, size_t n)
 {
+	if (nulldriver_called)
+		nulldriver_called();
 	if (atomic_load(&sticky))
 		OK_IF_ALIVE;
+	must_hold(d, n, "copy to");
+	must_hold(s, n, "copy from");
 	memmove(d, s, n);
 	return CUDA_SUCCESS;
 }
@@ -446,20 +629,31 @@ CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr d, CUdeviceptr s, size_t n, CUstream s
 	return copy((void *)(uintptr_t)d, (void *)(uintptr_t)s, n);
 }
 
-static unsigned char *plane(CUmemorytype t, const void *h, CUdeviceptr d, CUarray a, size_t x, size_t y, size_t *pitch)
+static unsigned char *plane(CUmemorytype t, const void *h, CUdeviceptr d, CUarray a, size_t x, size_t y, size_t *pitch,
+			    size_t width, size_t rows)
 {
 	if (t == CU_MEMORYTYPE_ARRAY) {
+		if (x + width > a->row || y + rows > a->rows || !a->data) {
+			fprintf(stderr, "nulldriver: copy of an array reaches outside of it\n");
+			abort();
+		}
 		*pitch = a->row;
 		return a->data + y * a->row + x;
 	}
-	return (unsigned char *)(uintptr_t)(t == CU_MEMORYTYPE_HOST ? (uintptr_t)h : d) + y * *pitch + x;
+	d = (t == CU_MEMORYTYPE_HOST ? (uintptr_t)h : d) + y * *pitch + x;
+	must_hold((void *)(uintptr_t)d, (rows - 1) * *pitch + width, "2D copy");
+	return (unsigned char *)(uintptr_t)d;
 }
 CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D *c)
 {
 	size_t sp = c->srcPitch, dp = c->dstPitch;
-	unsigned char *s = plane(c->srcMemoryType, c->srcHost, c->srcDevice, c->srcArray, c->srcXInBytes, c->srcY, &sp);
-	unsigned char *d = plane(c->dstMemoryType, c->dstHost, c->dstDevice, c->dstArray, c->dstXInBytes, c->dstY, &dp);
+	unsigned char *s = plane(c->srcMemoryType, c->srcHost, c->srcDevice, c->srcArray, c->srcXInBytes, c->srcY, &sp,
+				 c->WidthInBytes, c->Height);
+	unsigned char *d = plane(c->dstMemoryType, c->dstHost, c->dstDevice, c->dstArray, c->dstXInBytes, c->dstY, &dp,
+				 c->WidthInBytes, c->Height);
 
+	if (nulldriver_called)
+		nulldriver_called();
 	for (size_t y = 0; y < c->Height; y++)
 		memmove(d + y * dp, s + y * sp, c->WidthInBytes);
 	OK_IF_ALIVE;
@@ -488,6 +682,7 @@ CUresult cuMemsetD8_v2(CUdeviceptr d, unsigned char v, size_t n)
 
 static CUresult set2d(CUdeviceptr d, size_t pitch, const void *v, size_t size, size_t w, size_t h)
 {
+	must_hold((void *)(uintptr_t)d, (h - 1) * pitch + w * size, "memset");
 	for (size_t y = 0; y < h; y++)
 		for (size_t x = 0; x < w; x++)
 			memcpy((char *)(uintptr_t)d + y * pitch + x * size, v, size);
@@ -519,10 +714,17 @@ CUresult cuMemsetD2D32Async(CUdeviceptr d, size_t p, unsigned int v, size_t w, s
 }
 CUresult cuArrayCreate_v2(CUarray *a, const CUDA_ARRAY_DESCRIPTOR *d)
 {
-	*a = calloc(1, sizeof(**a));
+	*a = object_new();
+	if (!*a)
+		return CUDA_ERROR_OUT_OF_MEMORY;
 	(*a)->row = d->Width * d->NumChannels * 4;
-	(*a)->data = calloc(d->Height ? d->Height : 1, (*a)->row);
-	return CUDA_SUCCESS;
+	(*a)->rows = d->Height ? d->Height : 1;
+	(*a)->data = calloc((*a)->rows, (*a)->row);
+	((struct object *)*a)->data = (*a)->data;
+	if ((*a)->data)
+		return CUDA_SUCCESS;
+	object_end(*a);
+	return CUDA_ERROR_OUT_OF_MEMORY;
 }
 CUresult cuArray3DCreate_v2(CUarray *a, const CUDA_ARRAY3D_DESCRIPTOR *d)
 {
@@ -530,8 +732,7 @@ CUresult cuArray3DCreate_v2(CUarray *a, const CUDA_ARRAY3D_DESCRIPTOR *d)
 }
 CUresult cuArrayDestroy(CUarray a)
 {
-	free(a->data);
-	free(a);
+	object_end(a);
 	return CUDA_SUCCESS;
 }
 CUresult cuTexObjectCreate(CUtexObject *t, const CUDA_RESOURCE_DESC *r, const CUDA_TEXTURE_DESC *d,
@@ -551,12 +752,12 @@ CUresult cuTexObjectDestroy(CUtexObject t)
 
 CUresult cuStreamCreateWithPriority(CUstream *s, unsigned int flags, int priority)
 {
-	*s = calloc(1, sizeof(**s));
+	*s = object_new();
 	OK_IF_ALIVE;
 }
 CUresult cuStreamDestroy_v2(CUstream s)
 {
-	free(s);
+	object_end(s);
 	return CUDA_SUCCESS;
 }
 CUresult cuStreamQuery(CUstream s)
@@ -575,7 +776,7 @@ CUresult cuStreamWaitEvent(CUstream s, CUevent e, unsigned int flags)
 }
 CUresult cuEventCreate(CUevent *e, unsigned int flags)
 {
-	*e = calloc(1, sizeof(**e));
+	*e = object_new();
 	OK_IF_ALIVE;
 }
 CUresult cuEventRecord(CUevent e, CUstream s)
@@ -595,7 +796,7 @@ CUresult cuEventSynchronize(CUevent e)
 }
 CUresult cuEventDestroy_v2(CUevent e)
 {
-	free(e);
+	object_end(e);
 	return CUDA_SUCCESS;
 }
 CUresult cuEventElapsedTime(float *ms, CUevent a, CUevent b)
