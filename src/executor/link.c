@@ -79,7 +79,7 @@ static void on_result(struct process *p, const struct msg *m)
 
 static void on_adopt(struct process *p, const struct msg *m)
 {
-	struct ipc_x_ready r;
+	struct ipc_x_ready r = {.token = ((const struct ipc_adopt *)(const void *)m->payload)->token};
 	bool again;
 
 	pthread_mutex_lock(&p->answer_lock);

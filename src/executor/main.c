@@ -240,11 +240,12 @@ static uint32_t serve(struct process *p, const struct arguments *a, struct cuda_
 		wait_channel(p, &env);
 	if (!e)
 		e = map_channel(&env);
-	if (!e && process_start_control(p))
-		e = err_new("control thread: %s", strerror(errno));
 	if (e)
 		end(p, VGPU_ERR_SPAWN, e->text);
+	/* Before the thread that may have to say it again to a new broker. */
 	process_tell(p, IPC_X_READY, &ready, sizeof(ready));
+	if (process_start_control(p))
+		end(p, VGPU_ERR_SPAWN, "control thread: not started");
 	return (uint32_t)exec_serve(&env);
 }
 

@@ -135,6 +135,12 @@ struct ipc_x_device {
 
 struct ipc_x_ready {
 	uint64_t quota_used; /* bytes this executor has been granted */
+	uint64_t token;	     /* of the ADOPT it answers; 0: the executor has just begun to serve */
+};
+
+/* One that a former broker asked may still be answered after this one has asked. */
+struct ipc_adopt {
+	uint64_t token;
 };
 
 struct ipc_x_end {

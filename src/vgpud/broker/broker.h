@@ -108,6 +108,7 @@ struct bexec {
 	uint64_t ended_seen, ended_at; /* watchdog: units_ended and when it last moved */
 	uint64_t waited_at;	       /* since when others have been waiting meanwhile; 0: nobody */
 	uint32_t end_error;	       /* its last word */
+	uint64_t adopt_token; /* of the ADOPT it was sent; 0: ours from the beginning */
 };
 
 /* A peer that came while there was no broker, or before the device is known. */

@@ -433,9 +433,8 @@ void conn_announced(struct broker *b, struct msg *m)
 
 static void settle_channel(struct channel *ch)
 {
-	if (ch->exec)
-		channel_show(ch);
-	else
+	/* With a process the guest may be at work: what the former broker wrote stays until READY. */
+	if (!ch->exec)
 		channel_adopt(ch);
 }
 

@@ -252,8 +252,11 @@ void exec_spawned(struct broker *b, struct msg *m)
 	}
 	x->pid = s->pid;
 	if (adopted) {
+		struct ipc_adopt a = {now_ns()};
+
 		x->link.state = IPC_S_ADOPT;
-		if (msg_send(&x->link, IPC_ADOPT, NULL, 0, NULL, 0))
+		x->adopt_token = a.token;
+		if (msg_send(&x->link, IPC_ADOPT, &a, sizeof(a), NULL, 0))
 			to_keeper(b, IPC_KILL, &kill, sizeof(kill));
 	} else if (x->channel && (x->channel->state == CH_KILLING || x->channel->state == CH_DYING)) {
 		to_keeper(b, IPC_KILL, &kill, sizeof(kill)); /* unwanted before it was born */
@@ -386,8 +389,8 @@ static void on_ready(struct bexec *x, const void *p)
 {
 	const struct ipc_x_ready *m = p;
 
-	if (x->link.state == IPC_S_RUN) /* its first one, on its way when a new broker asked for it again */
-		return;
+	if (x->link.state == IPC_S_ADOPT && m->token != x->adopt_token)
+		return; /* said to a former broker, or for it */
 	if (m->quota_used > QUOTA_CLAIM_MAX) {
 		channel_fail(x->channel, VGPU_ERR_PROTOCOL);
 		return;
