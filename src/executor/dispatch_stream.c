@@ -52,6 +52,13 @@ int op_stream_wait_event(struct exec *x, struct call *c, const struct vgpu_in_st
 	return x->drv->cuStreamWaitEvent(stream->real, event->real, in->flags);
 }
 
+int op_stream_mark(struct exec *x, struct call *c, const struct vgpu_in_stream_mark *in, struct obj *stream)
+{
+	c->stream = stream;
+	c->enqueued = true;
+	return CUDA_SUCCESS;
+}
+
 int op_event_create(struct exec *x, struct call *c, const struct vgpu_in_event_create *in,
 		    struct vgpu_out_event_create *out)
 {

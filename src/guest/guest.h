@@ -131,6 +131,14 @@ static inline void stream_touch(struct stream_ref *r, uint64_t index)
 		atomic_store_explicit(&r->stream->stream.last, index, memory_order_relaxed);
 }
 
+/*
+ * hostfunc.c: fn runs on the callback thread once the stream has got here, or broke; `entry` is the work
+ * index behind that place. It must not use the API, nor follow anything later than `entry`: that may be
+ * held behind a host function, which is behind fn.
+ */
+typedef void guest_own_fn(void *data, uint64_t entry);
+int hostfunc_own(CUstream stream, guest_own_fn *fn, void *data);
+
 /* mem.c: what the program may point at */
 enum gmem_kind { GM_DEVICE, GM_GLOBAL, GM_HOST, GM_MANAGED, GM_STAGED /* registered, but copied through bounce */ };
 struct gmem {
@@ -146,12 +154,14 @@ int gmem_add(const struct gmem *m);
 bool gmem_remove(uint64_t base, struct gmem *out);
 void gmem_drop_ctx(struct gobj *ctx);
 int mem_alloc(uint64_t bytes, void *pool, CUdeviceptr *out); /* in the current context */
+int mem_free_wire(struct gobj *ctx, uint64_t p, uint64_t follows);
 
 /* texture.c */
 unsigned array_format_bytes(CUarray_format f); /* 0: not one of CUDA's plain ones */
 
 /* pool.c */
 void pool_given_back(const struct gmem *m); /* an allocation of a pool was freed */
+bool pool_settle(void); /* waits for frees whose streams are through; false: there were none */
 
 /* launch.c */
 int device_limit(unsigned attr, int otherwise);

@@ -6,6 +6,8 @@
  * They run one at a time and in the order in which they were enqueued, whatever their streams. Since a
  * stream can only wait for what was enqueued before, that order never waits for itself. A host function
  * that calls CUDA gets CUDA_ERROR_NOT_PERMITTED.
+ *
+ * The library's own actions that wait for a stream (pool.c) go the same way; no stream waits for them.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -17,6 +19,7 @@
 
 struct host_call {
 	CUhostFn fn; /* NULL: callback */
+	guest_own_fn *own; /* the library's: called whatever became of the stream, and nothing is held for it */
 	CUstreamCallback callback;
 	CUstream stream; /* as the program named it */
 	void *data;
@@ -40,11 +43,14 @@ static void run(struct host_call *h)
 	int rc = slot_wait(guest_client, h->slot, NULL);
 
 	slot_give(guest_client, h->slot);
-	if (h->callback)
+	if (h->own)
+		h->own(h->data, h->entry);
+	else if (h->callback)
 		h->callback(h->stream, rc, h->data);
 	else if (!rc)
 		h->fn(h->data);
-	vgpu_call_host_done(guest_client, 0, &done);
+	if (!h->own)
+		vgpu_call_host_done(guest_client, 0, &done);
 }
 
 static void *callback_thread(void *unused)
@@ -126,13 +132,13 @@ static void give_up(struct host_call *h)
 /* Takes h over. */
 static int post(struct stream_ref *s, struct host_call *h)
 {
-	struct vgpu_in_host_func in = { .stream = s->wire };
+	struct vgpu_in_host_func in = { .stream = s->wire }; /* and the body of stream_mark */
 	struct vgpu_entry *e = NULL;
 
 	pthread_mutex_lock(&q.order);
 	h->slot = slot_take(guest_client);
 	if (h->slot)
-		e = work_begin(guest_client, VGPU_OP_HOST_FUNC, s->ctx->wire, 0, NULL);
+		e = work_begin(guest_client, h->own ? VGPU_OP_STREAM_MARK : VGPU_OP_HOST_FUNC, s->ctx->wire, 0, NULL);
 	if (e) {
 		memcpy(e->body, &in, sizeof(in));
 		e->flags = VGPU_E_REPLY;
@@ -167,6 +173,11 @@ static int enqueue(CUstream stream, struct host_call like)
 		return rc;
 	}
 	return post(&s, h);
+}
+
+int hostfunc_own(CUstream stream, guest_own_fn *fn, void *data)
+{
+	return enqueue(stream, (struct host_call){ .own = fn, .data = data });
 }
 
 CUresult cuLaunchHostFunc(CUstream stream, CUhostFn fn, void *data)

@@ -108,11 +108,11 @@ static bool reserve(uint64_t base, uint64_t size)
 	return ok;
 }
 
-static int free_wire(struct gobj *ctx, uint64_t p)
+int mem_free_wire(struct gobj *ctx, uint64_t p, uint64_t follows)
 {
 	struct vgpu_in_mem_free in = { .dptr = p };
 
-	return vgpu_call_mem_free(guest_client, ctx->wire, work_position(guest_client), &in);
+	return vgpu_call_mem_free(guest_client, ctx->wire, follows, &in);
 }
 
 struct request { /* one allocation, plain or pitched */
@@ -152,6 +152,8 @@ static int alloc(struct gobj *ctx, struct request *q, CUdeviceptr *out)
 		struct gmem m = { .kind = GM_DEVICE, .ctx = ctx, .pool = q->pool };
 
 		rc = alloc_wire(ctx, q, &p);
+		if (rc == CUDA_ERROR_OUT_OF_MEMORY && pool_settle())
+			rc = alloc_wire(ctx, q, &p);
 		if (rc)
 			break;
 		m.base = p;
@@ -164,7 +166,7 @@ static int alloc(struct gobj *ctx, struct request *q, CUdeviceptr *out)
 			break;
 	}
 	while (nbad)
-		free_wire(ctx, bad[--nbad]);
+		mem_free_wire(ctx, bad[--nbad], work_position(guest_client));
 	if (!rc)
 		*out = p;
 	return rc;
@@ -219,7 +221,7 @@ CUresult cuMemFree_v2(CUdeviceptr dptr)
 	if (!gmem_remove(dptr, &m))
 		return CUDA_ERROR_INVALID_VALUE;
 	pool_given_back(&m);
-	return free_wire(m.ctx, dptr);
+	return mem_free_wire(m.ctx, dptr, work_position(guest_client));
 }
 
 CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total)

@@ -2,8 +2,11 @@
 /*
  * Stream-ordered allocation and memory pools. Memory of a pool is ordinary device memory: it is there
  * at once and goes back to the device when its stream has got there, so a pool holds nothing and only
- * counts. A free waits for its stream, since the quota may not be given back before.
+ * counts. The caller of a free does not wait: the callback thread does (hostfunc.c).
  */
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
 #include "guest/guest.h"
 
 static struct gobj *pool_default;
@@ -117,14 +120,80 @@ void pool_given_back(const struct gmem *m)
 		atomic_fetch_sub(&p->pool.used, m->size);
 }
 
+/* ---- frees under way ---- */
+
+#define SETTLE_S 5 /* an allocation that fails waits so long at most: a host function may be waiting for it */
+
+struct leaving {
+	struct gobj *ctx;
+	uint64_t base;
+};
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t change;
+	unsigned n;
+} under_way = { .lock = PTHREAD_MUTEX_INITIALIZER, .change = PTHREAD_COND_INITIALIZER };
+
+static void count(int by)
+{
+	pthread_mutex_lock(&under_way.lock);
+	under_way.n += (unsigned)by;
+	pthread_cond_broadcast(&under_way.change);
+	pthread_mutex_unlock(&under_way.lock);
+}
+
+static void leave(void *arg, uint64_t entry)
+{
+	struct leaving *l = arg;
+
+	mem_free_wire(l->ctx, l->base, entry);
+	free(l);
+	count(-1);
+}
+
+bool pool_settle(void)
+{
+	struct timespec until;
+	bool any;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += SETTLE_S;
+	pthread_mutex_lock(&under_way.lock);
+	any = under_way.n;
+	while (under_way.n && pthread_cond_timedwait(&under_way.change, &under_way.lock, &until) != ETIMEDOUT)
+		;
+	pthread_mutex_unlock(&under_way.lock);
+	return any;
+}
+
 CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream stream)
 {
+	struct leaving *l;
+	struct stream_ref s;
 	struct gmem m;
-	int rc = cuStreamSynchronize(stream);
+	int rc = stream_enter(stream, &s);
 
 	if (rc || !dptr)
 		return rc;
-	return gmem_find(dptr, &m) && m.base == dptr && m.kind == GM_DEVICE ? cuMemFree_v2(dptr) : CUDA_ERROR_INVALID_VALUE;
+	if (!gmem_find(dptr, &m) || m.base != dptr || m.kind != GM_DEVICE)
+		return CUDA_ERROR_INVALID_VALUE;
+	l = malloc(sizeof(*l));
+	if (!l)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	if (!gmem_remove(dptr, &m)) {
+		free(l);
+		return CUDA_ERROR_INVALID_VALUE;
+	}
+	*l = (struct leaving){ m.ctx, m.base };
+	pool_given_back(&m);
+	count(1);
+	rc = hostfunc_own(stream, leave, l);
+	if (rc) { /* no thread for it, or the host side is gone: now, then */
+		cuStreamSynchronize(stream);
+		leave(l, work_position(guest_client));
+	}
+	return CUDA_SUCCESS;
 }
 
 CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *props)

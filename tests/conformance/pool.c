@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Stream-ordered allocation, memory pools, advice about managed memory. */
 #include "conf.h"
+#include <unistd.h>
 
 static CUmemoryPool default_pool(void)
 {
@@ -66,6 +67,39 @@ static void in_stream_order(void)
 	OK(cuStreamDestroy(s));
 }
 
+static void wait_for(void *flag)
+{
+	while (!*(volatile int *)flag)
+		usleep(1000);
+}
+
+/* A free does not wait for its stream; what it frees is there for who asks afterwards. */
+static void frees_do_not_wait(void)
+{
+	size_t most, all;
+	volatile int go = 0;
+	CUdeviceptr p, q;
+	CUstream s;
+
+	default_pool();
+	OK(cuMemGetInfo(&most, &all));
+	size_t n = most / 3 * 2;
+	OK(cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
+	OK(cuLaunchHostFunc(s, wait_for, (void *)(uintptr_t)&go));
+	OK(cuMemAllocAsync(&p, 1 << 16, s));
+	OK(cuMemsetD8Async(p, 1, 1 << 16, s));
+	OK(cuMemFreeAsync(p, s));
+	IS(CUDA_ERROR_NOT_READY, cuStreamQuery(s));
+	go = 1;
+	OK(cuStreamSynchronize(s));
+	for (int i = 0; i < 5; i++) { /* each needs what the one before it gave back */
+		OK(cuMemAllocAsync(&q, n, s));
+		OK(cuMemFreeAsync(q, s));
+		OK(cuStreamSynchronize(s));
+	}
+	OK(cuStreamDestroy(s));
+}
+
 static void own_pool(void)
 {
 	CUmemPoolProps props = { .allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
@@ -125,6 +159,7 @@ static void managed_advice(void)
 
 static const struct conf_case cases[] = {
 	{ "allocation and free in stream order", in_stream_order, false },
+	{ "a free does not wait", frees_do_not_wait, false },
 	{ "pools of one's own", own_pool, false },
 	{ "advice about managed memory", managed_advice, false },
 };
