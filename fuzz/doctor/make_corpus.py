@@ -16,6 +16,7 @@ import gzip
 import lzma
 
 from hosts import domain  # noqa: E402
+from rpmbytes import rpm_header, rpm_ndb, rpm_sqlite  # noqa: E402
 from pcibytes import ACS_FULL, ACS_ON, config, cpio, dmar, ivrs, pe  # noqa: E402
 
 
@@ -58,7 +59,18 @@ CORPUS = {
     "waive": {"usual": b"waivers:\n  - id: PCI-014\n    subject: host\n    reason: lab\n    owner: ops\n    expires: 2023-11-20\n", "loop": b"&a [*a]\n"},
     "redact": {"usual": b"password_pbkdf2 root grub.pbkdf2.sha512.10000.AB\npasswd='x' token: abc\nBearer zzz\n-----BEGIN RSA PRIVATE KEY-----\nq\n"
                b"-----END RSA PRIVATE KEY-----\n52:54:00:12:34:56 fixturehost serial=9\n",
+               "journal": b'{"MESSAGE":"DMAR: IOMMU enabled"}\n{"MESSAGE":[68,77]}\n',
                "log": b"6,1,2,-;NVRM: Xid (PCI:0000:12:00): 79, pid=1, x\n[ 1.0] DMAR: [DMA Read] Request device [12:00.0] fault addr 1\n"},
+    "site": {"usual": b"firmware:\n- {board: X, version: '2.1', oldest: 2025-01-31}\ngpus:\n- {address: '0000:10:00.0', serial: 48-b0}\n"
+             b"minima: {gpus: 8}\nadvisories:\n- {name: CVE-1, product: nvidia-driver, fixed: ['535.1', '570.2']}\n", "alias": b"a: &x [1]\nb: [*x, *x]\n",
+             "signature": b"untrusted comment: x\nRWQxMjM0NTY3OAAAAAA=\n"},
+    "rpm": {"sqlite": rpm_sqlite([rpm_header("nvidia-driver", "570.1", [("/usr/lib64/libcuda.so.1", "0" * 64)])]),
+            "ndb": rpm_ndb([rpm_header("nvidia-driver", "570.1", [("/usr/lib64/libcuda.so.1", "0" * 64)])]),
+            "header": rpm_header("a", "1", [("/b/c", "0" * 64)])[1]},
+    "containers": {"docker": b'{"Privileged":true,"Binds":["/dev:/dev"],"DeviceRequests":[{}],"Devices":[{"PathOnHost":"/dev/nvidia0"}],"Mounts":[{"Source":"/dev"}]}',
+                   "oci": b'{"process":{"env":["NVIDIA_VISIBLE_DEVICES=all"],"capabilities":{"effective":["CAP_SYS_ADMIN"]}},"mounts":[{"source":"/dev"}],'
+                   b'"linux":{"devices":[{"path":"/dev/nvidia0"}],"resources":{"devices":[{"allow":true,"access":"rwm"}]}}}',
+                   "digest": b"0123456789ab privileged=1 gpu=0 dev=1\n"},
 }
 
 if __name__ == "__main__":

@@ -4,6 +4,9 @@
  * -DTARGET=run_NAME a libFuzzer program; with -DFUZZ_REPLAY `NAME DIR…` runs the files of the
  * directories, each once whole, cut at every eighth, and with bits flipped.
  */
+#include "containers.h"
+#include "rpmdb.h"
+#include "site.h"
 #include "acpi.h"
 #include "bundle.h"
 #include "cmdline.h"
@@ -222,6 +225,72 @@ __attribute__((unused)) static void run_redact(const uint8_t *p, size_t n)
 	free(s);
 }
 
+/* A site list, and the same bytes as a signature and its key. */
+__attribute__((unused)) static void run_site(const uint8_t *p, size_t n)
+{
+	struct ev *ev = ev_closed();
+	char *s = text_of(p, n);
+	struct site site = {0};
+
+	ev_put(ev, EV_READ, SITE_FILE, 0, s, n);
+	site_collect(&site, ev);
+	MUST(site.src->err || site.doc || *site.problem);
+	MUST(!signify_verify(s, s, s, n));
+	site_free(&site);
+	ev_free(ev);
+	free(s);
+}
+
+static void rpm_all(const struct rpm_header *h, void *arg)
+{
+	static const uint32_t tags[] = {RPM_NAME, RPM_VERSION, RPM_RELEASE, RPM_DIGESTS, RPM_DIRINDEXES, RPM_BASENAMES, RPM_DIRNAMES, RPM_DIGESTALGO};
+
+	for (size_t i = 0; i < sizeof(tags) / sizeof(*tags); i++) {
+		uint32_t count = rpm_count(h, tags[i]);
+
+		for (uint32_t k = 0; k < count && k < 8; k++) {
+			const char *t = rpm_text(h, tags[i], k);
+
+			*(size_t *)arg += (t ? strlen(t) : 0) + rpm_number(h, tags[i], k, 0);
+		}
+	}
+}
+
+static bool rpm_any(const char *name, void *arg)
+{
+	return *name || arg;
+}
+
+/* Both databases and a bare header. */
+__attribute__((unused)) static void run_rpm(const uint8_t *p, size_t n)
+{
+	int fd = memfd_create("rpm", MFD_CLOEXEC);
+	struct rpm_header h;
+	size_t seen = 0;
+
+	MUST(fd >= 0 && write(fd, p, n) == (ssize_t)n);
+	rpmdb_sqlite(fd, rpm_any, rpm_all, &seen);
+	rpmdb_ndb(fd, rpm_any, rpm_all, &seen);
+	if (rpm_header_parse(&h, p, n))
+		rpm_all(&h, &seen);
+	close(fd);
+}
+
+__attribute__((unused)) static void run_containers(const uint8_t *p, size_t n)
+{
+	char *s = text_of(p, n);
+	json_t *o = json_loadb(s, n, 0, NULL);
+	struct container c = {.id = ""};
+	const char *at = s;
+
+	container_docker(o, &c);
+	container_oci(o, &c);
+	while (container_next(&at, &c))
+		MUST(at <= s + n);
+	json_decref(o);
+	free(s);
+}
+
 #ifdef FUZZ_REPLAY
 static const struct {
 	const char *name;
@@ -230,6 +299,7 @@ static const struct {
 	{"acpi", run_acpi}, {"config", run_config}, {"cpio", run_cpio}, {"cmdline", run_cmdline},
 	{"modprobe", run_modprobe}, {"grub", run_grub}, {"xml", run_xml}, {"bundle", run_bundle},
 	{"nvml", run_nvml}, {"waive", run_waive}, {"redact", run_redact},
+	{"site", run_site}, {"rpm", run_rpm}, {"containers", run_containers},
 };
 static void (*TARGET)(const uint8_t *, size_t);
 #endif

@@ -220,20 +220,23 @@ static void compare_gpu(const struct host *h, struct ev *ev, FILE *out, const st
 	const struct ev_item *sv = ev_getf(ev, EV_READ, "/sys/bus/pci/devices/%s/subsystem_vendor", d->bdf);
 	const struct ev_item *sd = ev_getf(ev, EV_READ, "/sys/bus/pci/devices/%s/subsystem_device", d->bdf);
 	char id[16], sub[32], dsn[24] = "";
-	bool ok;
+	unsigned wrong = 0;
 
 	snprintf(id, sizeof(id), "%04x:%04x", d->vendor, d->device);
 	snprintf(sub, sizeof(sub), "%.4s:%.4s", sv->line && strlen(sv->line) == 6 ? sv->line + 2 : "", sd->line && strlen(sd->line) == 6 ? sd->line + 2 : "");
 	for (int i = 7; i >= 0 && d->cfg.serial; i--) /* as lspci writes it */
 		sprintf(dsn + strlen(dsn), "%02x%s", (unsigned)(d->cfg.serial >> 8 * i & 0xff), i ? "-" : "");
-	ok = same(out, d->bdf, e, "id", id) & same(out, d->bdf, e, "subsystem", sub);
+	wrong += !same(out, d->bdf, e, "id", id);
+	wrong += !same(out, d->bdf, e, "subsystem", sub);
 	if (strchr(site_text(e, "serial"), '-')) /* PCIe's; NVIDIA's board serial is digits */
-		ok &= same(out, d->bdf, e, "serial", d->cfg.ext ? dsn : NULL);
+		wrong += !same(out, d->bdf, e, "serial", d->cfg.ext ? dsn : NULL);
 	else
-		ok &= same(out, d->bdf, e, "serial", g && *g->serial ? g->serial : NULL);
-	ok &= same(out, d->bdf, e, "uuid", g && *g->uuid ? g->uuid : NULL) & same(out, d->bdf, e, "part", g && *g->part ? g->part : NULL);
-	ok &= same(out, d->bdf, e, "vbios", g && *g->vbios ? g->vbios : NULL) & same(out, d->bdf, e, "inforom", g && *g->inforom ? g->inforom : NULL);
-	if (ok)
+		wrong += !same(out, d->bdf, e, "serial", g && *g->serial ? g->serial : NULL);
+	wrong += !same(out, d->bdf, e, "uuid", g && *g->uuid ? g->uuid : NULL);
+	wrong += !same(out, d->bdf, e, "part", g && *g->part ? g->part : NULL);
+	wrong += !same(out, d->bdf, e, "vbios", g && *g->vbios ? g->vbios : NULL);
+	wrong += !same(out, d->bdf, e, "inforom", g && *g->inforom ? g->inforom : NULL);
+	if (!wrong)
 		fprintf(out, "OK %s\n", d->bdf);
 }
 

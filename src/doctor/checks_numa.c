@@ -542,7 +542,8 @@ static void minima(struct audit *a)
 	aud_note(a, h->cpuinfo, h->cpus ? NULL : h->cpuinfo->err ? strerror(h->cpuinfo->err) : "no processors listed");
 	aud_anchor(a, "/sys/bus/pci/devices");
 	list = site_section(a, "minima", &bad);
-	known = mem_total(a, &memory) & disk_gib(a, &disk) && h->cpus;
+	known = mem_total(a, &memory);
+	known = disk_gib(a, &disk) && known && h->cpus; /* both are noted */
 	/* Firmware keeps up to 2 GiB; a terabyte on the label is 931 GiB. */
 	long long value[] = {h->cpus, (long long)(memory >> 20) + 2, (long long)h->ngpu, (long long)(disk * 1074 / 1000)};
 

@@ -32,8 +32,6 @@ void render_sarif(const struct report *r, FILE *f);
 void render_junit(const struct report *r, FILE *f);
 void render_ocsf(const struct report *r, FILE *f);
 void render_prometheus(const struct report *r, FILE *f);
-/* The JSON report as an object; the caller owns it. Other formats are made from the same results. */
-json_t *report_json(const struct report *r);
 
 const char *severity_word(char severity);
 /* SHA-256 of an item's bytes as 64 hex digits. */

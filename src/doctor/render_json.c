@@ -89,35 +89,42 @@ static json_t *result(const struct result *r)
 	return o;
 }
 
-json_t *report_json(const struct report *r)
+/* Everything but the results. */
+static json_t *head(const struct report *r)
 {
 	const struct audit *a = r->a;
 	const struct host *h = a->host;
-	json_t *summary = json_object(), *results = json_array();
+	json_t *summary = json_object();
+	json_t *o = json_pack("{sssisssI}", "schema", "openvgpu.doctor.report", "version", 1, "program",
+			      "vgpu-doctor " VGPU_VERSION_STRING, "time", (json_int_t)r->time);
 
 	for (int i = 0; i < STATUSES; i++)
 		json_object_set_new(summary, status_name[i], json_integer((json_int_t)a->count[i]));
-	for (size_t i = 0; i < a->nresult; i++)
-		json_array_append_new(results, result(&a->result[i]));
-	json_t *o = json_pack("{sssisssI}", "schema", "openvgpu.doctor.report", "version", 1, "program",
-			      "vgpu-doctor " VGPU_VERSION_STRING, "time", (json_int_t)r->time);
 	json_object_set_new(o, "host", json_pack("{sosssssssbsssisisi}", "source", text(r->source), "kernel", h->release, "distribution",
 						 distro_name[h->distro], "mode", mode_name[a->mode], "mode_given", a->mode_given,
 						 "mode_reason", a->mode_reason, "gpus", (int)h->ngpu, "virtual_functions", (int)h->nvf,
 						 "nvswitches", (int)h->nnvswitch));
 	json_object_set_new(o, "summary", summary);
 	json_object_set_new(o, "exit", json_integer(status_exit(a->count)));
-	json_object_set_new(o, "results", results);
 	if (r->limits)
 		json_object_set_new(o, "limits", text(r->limits));
 	return o;
 }
 
+/* One result after the other: all of a large host's as one value would cost more memory than the audit. */
 void render_json(const struct report *r, FILE *f)
 {
-	json_t *o = report_json(r);
+	json_t *o = head(r);
 
-	json_dumpf(o, f, JSON_INDENT(1));
-	fputc('\n', f);
+	fputc('{', f);
+	json_dumpf(o, f, JSON_INDENT(1) | JSON_EMBED);
 	json_decref(o);
+	fputs(", \"results\": [", f);
+	for (size_t i = 0; i < r->a->nresult; i++) {
+		fputs(i ? ",\n  " : "\n  ", f);
+		o = result(&r->a->result[i]);
+		json_dumpf(o, f, JSON_INDENT(1));
+		json_decref(o);
+	}
+	fputs("\n ]\n}\n", f);
 }
