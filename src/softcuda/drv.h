@@ -163,10 +163,10 @@ struct drv_op {
 	int (*run)(struct drv_op *op);	  /* 0 or the CUresult that becomes sticky */
 	void (*release)(struct drv_op *op); /* frees what the op owns; may be NULL */
 	bool even_after_fault;
-	bool brief; /* a copy shorter than waking a worker for it: run by the caller if nothing precedes it */
+	bool brief; /* a copy or kernel shorter than waking a worker for it: run by the caller if nothing precedes it */
 	unsigned waits_for;
 	atomic_bool done;
-	uint64_t done_ns;
+	uint64_t done_ns; /* of marks */
 	unsigned ndependents, room;
 	struct drv_op **dependents, *few[4];
 	struct drv_op *next;

@@ -27,9 +27,9 @@ static int run_launch(struct drv_op *op)
 	struct drv_ctx *ctx = op->stream->ctx;
 	struct sc_fault fault = { 0 };
 	struct sc_launch launch = { .kernel = l->kernel, .grid = { l->grid[0], l->grid[1], l->grid[2] }, .block = { l->block[0], l->block[1], l->block[2] },
-		.dynamic_shared = l->shared, .params = l->params, .cancel = &ctx->cancel, .cooperative = l->cooperative };
+		.dynamic_shared = l->shared, .params = l->params, .cancel = &ctx->cancel, .cooperative = l->cooperative, .if_free = op->brief };
 	int r = sc_launch(ctx->sc, &launch, &fault);
-	if (r)
+	if (r && r != SC_LAUNCH_BUSY)
 		report(l, &fault, r);
 	return r;
 }
@@ -124,6 +124,7 @@ static CUresult launch(CUfunction func, const struct shape *s, CUstream handle, 
 	}
 	op->u.launch = (struct drv_run){ .kernel = f->kernel, .grid = { s->grid[0], s->grid[1], s->grid[2] }, .block = { s->block[0], s->block[1], s->block[2] },
 		.shared = s->shared, .cooperative = s->cooperative, .params = to };
+	op->brief = sc_kernel_brief(f->kernel, (uint64_t)s->grid[0] * s->grid[1] * s->grid[2], s->block[0] * s->block[1] * s->block[2]);
 	return drv_submit(op, NULL, 0, DRV_ASYNC);
 }
 

@@ -125,6 +125,7 @@ static int depend_on_stream_rules(struct drv_op *op)
 static void make_ready(struct drv_op *op)
 {
 	struct drv_worker *w = &op->stream->ctx->worker[op->class];
+	op->brief = false; /* whoever runs it waits for the device */
 	op->next = NULL;
 	*w->tail = op;
 	w->tail = &op->next;
@@ -159,11 +160,12 @@ static void stream_leave(struct drv_op *op)
 static void complete(struct drv_op *op)
 {
 	struct drv_op *list = op;
-	uint64_t now = drv_now_ns();
+	uint64_t now = 0;
 	op->next = NULL;
 	while ((op = list)) {
 		list = op->next;
-		op->done_ns = now;
+		if (op->class == OP_MARK)
+			op->done_ns = now ? now : (now = drv_now_ns());
 		atomic_store_explicit(&op->done, true, memory_order_release);
 		for (unsigned i = 0; i < op->ndependents; i++) {
 			struct drv_op *d = op->dependents[i];
@@ -183,16 +185,28 @@ static void complete(struct drv_op *op)
 		pthread_cond_broadcast(&finished);
 }
 
-static void run_op(struct drv_op *op)
+/* False: the device is busy, nothing was done; only of a brief kernel. */
+static bool run_op(struct drv_op *op)
 {
 	struct drv_ctx *ctx = op->stream->ctx;
 	int none = 0, r = 0;
 	if (op->even_after_fault || !atomic_load(&ctx->fault))
 		r = op->run(op);
+	if (r == SC_LAUNCH_BUSY)
+		return false;
 	if (r)
 		atomic_compare_exchange_strong(&ctx->fault, &none, r);
 	if (op->release)
 		op->release(op);
+	return true;
+}
+
+/* Work shorter than waking a worker for it is done by the caller, if nothing precedes it. */
+static bool for_caller(const struct drv_op *op, enum drv_how how)
+{
+	if (op->class == OP_COPY)
+		return how == DRV_SYNC || op->brief;
+	return op->class == OP_COMPUTE && op->brief && !op->stream->ctx->worker[OP_COMPUTE].head;
 }
 
 static void wait_for_room(struct drv_stream *s)
@@ -222,7 +236,7 @@ static int link_op(struct drv_op *op, struct drv_op *const *extra, unsigned next
 		return r;
 	if (op->class == OP_MARK)
 		complete(op);
-	else if ((how == DRV_SYNC || op->brief) && op->class == OP_COPY)
+	else if (for_caller(op, how))
 		*run_here = true;
 	else
 		make_ready(op);
@@ -248,9 +262,12 @@ static int submit(struct drv_op *op, struct drv_op *const *extra, unsigned nextr
 		op->run = run_nothing;
 	if (run_here) {
 		pthread_mutex_unlock(&sched);
-		run_op(op);
+		bool ran = run_op(op);
 		pthread_mutex_lock(&sched);
-		complete(op);
+		if (ran)
+			complete(op);
+		else
+			make_ready(op);
 	}
 	pthread_mutex_unlock(&sched);
 	if (keep)

@@ -96,6 +96,7 @@ struct sc_launch {
 	const void *params;	 /* param_bytes, laid out as info->params says */
 	const atomic_int *cancel; /* may be NULL: stop early when it becomes non-zero (CUDA_ERROR_LAUNCH_TIMEOUT) */
 	bool cooperative;	 /* all blocks resident */
+	bool if_free;		 /* do not wait for another launch: SC_LAUNCH_BUSY */
 };
 struct sc_fault { /* where a kernel went wrong, for logs */
 	uint64_t address; uint32_t size; bool write; int line; /* PTX line */
@@ -104,4 +105,9 @@ struct sc_fault { /* where a kernel went wrong, for logs */
 /* 0; CUDA_ERROR_ILLEGAL_ADDRESS(700), MISALIGNED_ADDRESS(716), ILLEGAL_INSTRUCTION(715), LAUNCH_FAILED(719, trap),
  * LAUNCH_OUT_OF_RESOURCES(701, before anything ran), LAUNCH_TIMEOUT(702, cancelled). */
 int sc_launch(struct sc_device *d, const struct sc_launch *l, struct sc_fault *fault);
+#define SC_LAUNCH_BUSY (-1) /* another launch has the device; nothing ran */
+
+/* Whether a launch surely ends within some microseconds: the kernel has been compiled before, goes only
+ * forward, calls nothing and waits for nobody, and the grid is small. */
+bool sc_kernel_brief(const struct sc_kernel *k, uint64_t blocks, uint32_t threads);
 #endif

@@ -11,6 +11,8 @@
 #include "softcuda/engine_flow.h"
 #include "softcuda/engine_prog.h"
 
+enum { B_EXTRA = 8 }; /* registers besides the function's own */
+
 struct stream {
 	struct insn *v;
 	uint32_t n, cap;
@@ -24,9 +26,13 @@ struct build {
 	struct cfunc *c;
 	struct stream main, pre;
 	struct stream *out;
+	struct ptx_reg *regs; /* the function's, and B_EXTRA that rewriting may name */
 	uint32_t *slot;	     /* per PTX register: frame offset */
+	struct affine *affine; /* engine_affine.c; NULL: every value is computed lane by lane */
+	uint8_t *brief;	     /* per PTX register: see flow_brief */
 	bool *stable;	     /* per PTX register: computed once per launch */
-	uint32_t *defs;
+	uint32_t *defs, *reads; /* per PTX register: how often written, how often read */
+	uint8_t *known;	     /* per PTX predicate: 1 always false, 2 always true */
 	struct ptx_insn *insn; /* the function's, as rewritten */
 	struct flow *flow;
 	struct flow_live live;
@@ -46,6 +52,9 @@ struct build {
 	uint32_t ckonst;
 	uint32_t temps[4][16]; /* by class: predicate, 16, 32, 64 */
 	uint32_t ntemps[4], used[4];
+	uint32_t held[4][B_EXTRA]; /* places of the extra registers, by class */
+	uint8_t *loose;	     /* by frame offset / 64: may be written for all lanes, whatever the mask */
+	uint32_t nloose;
 	uint32_t nmem;
 	int line;
 	jmp_buf fail;
@@ -61,6 +70,7 @@ struct kernel_tree { /* what one kernel reaches; its functions are compiled for 
 	uint64_t *shared_at;	   /* by module variable index; UINT64_MAX if unused */
 	uint32_t shared_bytes;	   /* static */
 	bool indirect;
+	bool by_warp;		   /* the entry is being compiled with a head */
 };
 
 _Noreturn void b_fail(struct build *b, int result, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -68,6 +78,8 @@ void *b_alloc(struct build *b, size_t size);
 struct insn *b_emit(struct build *b, enum sc_op op);
 void *b_grown(struct build *b, void *v, uint32_t *cap, size_t elem); /* an array, to twice its room */
 uint32_t b_room(struct build *b, uint32_t width); /* a new place in the frame */
+void b_mark_loose(struct build *b, uint32_t at);
+bool b_is_loose(const struct build *b, uint32_t at);
 int b_width_class(uint32_t width);
 uint32_t b_temp(struct build *b, uint32_t width); /* width 0: predicate */
 uint32_t b_const(struct build *b, uint32_t width, uint64_t bits);
@@ -97,8 +109,8 @@ static inline uint32_t b_by_type(uint32_t op_s16, enum ptx_type t)
 
 /* engine_rewrite.c */
 bool b_droppable(const struct ptx_insn *in); /* without effect if nobody reads its result */
-void b_fuse_addresses(struct build *b);
-void b_fold_negations(struct build *b);
+void b_fuse_products(struct build *b);
+void b_fold_predicates(struct build *b);
 /* engine_place.c */
 bool b_impure(enum ptx_op op); /* has an effect, or a result that depends on more than its operands */
 void b_count_defs(struct build *b);
@@ -114,6 +126,8 @@ bool b_lower_mem(struct build *b, const struct ptx_insn *in);
 bool b_lower_warp(struct build *b, const struct ptx_insn *in);
 bool b_lower_tex(struct build *b, const struct ptx_insn *in);
 uint64_t b_shared_offset(struct build *b, const struct ptx_var *v);
+/* Whether a is a kernel's parameter, or a part of it, as wide as the register it is loaded into. */
+bool b_whole_param(const struct build *b, const struct ptx_insn *in, const struct ptx_operand *a);
 
 /* engine_tex.c */
 struct tex_info {

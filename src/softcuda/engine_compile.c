@@ -70,6 +70,23 @@ uint32_t b_room(struct build *b, uint32_t width)
 	return at;
 }
 
+/* Places whose lanes count only while they are active: see flow_brief. */
+void b_mark_loose(struct build *b, uint32_t at)
+{
+	uint32_t k = at / 64;
+	while (b->nloose <= k) {
+		uint32_t old = b->nloose;
+		b->loose = b_grown(b, b->loose, &b->nloose, 1);
+		memset(b->loose + old, 0, b->nloose - old);
+	}
+	b->loose[k] = 1;
+}
+
+bool b_is_loose(const struct build *b, uint32_t at)
+{
+	return at / 64 < b->nloose && b->loose[at / 64];
+}
+
 int b_width_class(uint32_t width)
 {
 	return width == 0 ? 0 : width == 2 ? 1 : width == 4 ? 2 : 3;
@@ -80,8 +97,10 @@ uint32_t b_temp(struct build *b, uint32_t width)
 	int c = b_width_class(width);
 	if (b->used[c] == 16)
 		b_fail(b, SC_NOT_SUPPORTED, "instruction too long");
-	if (b->used[c] == b->ntemps[c])
+	if (b->used[c] == b->ntemps[c]) {
+		b_mark_loose(b, b->cursor);
 		b->temps[c][b->ntemps[c]++] = b_room(b, width);
+	}
 	return b->temps[c][b->used[c]++];
 }
 
@@ -113,13 +132,13 @@ uint32_t b_const_pred(struct build *b, bool set)
 uint32_t b_reg(struct build *b, const struct ptx_operand *o)
 {
 	if (b->slot[o->reg] == UINT32_MAX)
-		b->slot[o->reg] = b_room(b, b_width(b->f->regs[o->reg].type));
+		b->slot[o->reg] = b_room(b, b_width(b->regs[o->reg].type));
 	return b->slot[o->reg];
 }
 
 uint32_t b_reg_width(const struct build *b, const struct ptx_operand *o)
 {
-	return b_width(b->f->regs[o->reg].type);
+	return b_width(b->regs[o->reg].type);
 }
 
 uint32_t b_src(struct build *b, const struct ptx_operand *o, uint32_t width)
@@ -129,7 +148,7 @@ uint32_t b_src(struct build *b, const struct ptx_operand *o, uint32_t width)
 	if (o->kind != PTX_O_REG)
 		b_fail(b, SC_NOT_SUPPORTED, "operand that is neither register nor constant");
 	if (b_reg_width(b, o) < width)
-		b_fail(b, SC_INVALID_PTX, "register '%s' is too narrow", b->f->regs[o->reg].name);
+		b_fail(b, SC_INVALID_PTX, "register '%s' is too narrow", b->regs[o->reg].name);
 	return b_reg(b, o);
 }
 
@@ -228,6 +247,17 @@ static void layout(struct build *b)
 
 /* ---- finishing */
 
+/* Whether an instruction does nothing but compute o[0], lane by lane. */
+static bool only_computes(uint16_t op)
+{
+	static const uint16_t other[] = { OP_CARRY32, OP_CARRY64, OP_MADC32, OP_MADC64, OP_UNPACK32_16, OP_UNPACK64_32,
+					  OP_UNPACK64_16, OP_CLOCK, OP_ROUNDMODE };
+	for (size_t i = 0; i < sizeof(other) / sizeof(*other); i++)
+		if (op == other[i])
+			return false;
+	return (op >= OP_ADD16 && op < OP_SEQ16) || (op >= OP_ADDF32 && op < OP_LDGU8_16);
+}
+
 static struct insn *freeze(struct build *b, const struct stream *s)
 {
 	struct insn *v = b_alloc(b, sizeof(*v) * s->n + 64);
@@ -236,9 +266,28 @@ static struct insn *freeze(struct build *b, const struct stream *s)
 	const struct sc_op_fn *ops = sc_ops();
 	for (uint32_t i = 0; i < s->n; i++) {
 		v[i].fn[0] = ops[v[i].op].full;
-		v[i].fn[1] = ops[v[i].op].partial;
+		bool any = only_computes(v[i].op) || (v[i].op >= OP_LDAU8_16 && v[i].op <= OP_LDA64_64);
+		v[i].fn[1] = any && b_is_loose(b, v[i].o[0]) ? ops[v[i].op].full : ops[v[i].op].partial;
 	}
 	return v;
+}
+
+/* Instructions to the end, where nothing leads back and nobody else is waited for. */
+static uint32_t steps_forward(const struct cfunc *c)
+{
+	for (uint32_t i = 0; i < c->ncode; i++) {
+		const struct insn *in = &c->code[i];
+		switch (in->op) {
+		case OP_BRA: case OP_BRAC:
+			if (in->target <= in)
+				return UINT32_MAX;
+			break;
+		case OP_BRX: case OP_CALL: case OP_CALLR: case OP_BUILTIN: case OP_BAR: case OP_BARARRIVE: case OP_NANOSLEEP:
+			return UINT32_MAX;
+		default: break;
+		}
+	}
+	return c->ncode;
 }
 
 static void finish(struct build *b)
@@ -260,6 +309,8 @@ static void finish(struct build *b)
 		c->pre = freeze(b, &b->pre);
 	}
 	c->frame_bytes = b->cursor;
+	c->steps = steps_forward(c);
+	c->nranges = c->steps == UINT32_MAX || b->nmem > SC_RANGES ? SC_RANGES : b->nmem;
 }
 
 static void *zeroed(struct build *b, size_t n, size_t elem)
@@ -279,22 +330,34 @@ static void analyse(struct build *b)
 	if (f->ninsns)
 		memcpy(b->insn, f->insns, sizeof(*b->insn) * f->ninsns);
 	b_count_defs(b);
-	b_fuse_addresses(b);
-	b_fold_negations(b);
+	flow_count_reads(b->insn, f->ninsns, b->reads);
+	b_fuse_products(b);
+	b_fold_predicates(b);
 	if (!flow_liveness(b->flow, b->insn, f->nregs, b->slot, b_droppable, &b->live, b->drop, b->unused))
 		b_fail(b, SC_OUT_OF_MEMORY, "out of memory");
+	if (b->tree->by_warp)
+		b_find_affine(b);
 	b_find_early(b);
-	if (b->live.known)
-		b_share_places(b, &b->live);
+	if (!b->live.known)
+		return;
+	if (!flow_brief(b->flow, b->insn, f->nregs, b->drop, b->brief))
+		b_fail(b, SC_OUT_OF_MEMORY, "out of memory");
+	b_share_places(b, &b->live);
 }
 
 static void compile(struct build *b)
 {
 	const struct ptx_func *f = b->f;
-	b->slot = zeroed(b, f->nregs, sizeof(*b->slot));
-	memset(b->slot, 0xff, f->nregs * sizeof(*b->slot));
+	b->slot = zeroed(b, f->nregs + B_EXTRA, sizeof(*b->slot));
+	memset(b->slot, 0xff, (f->nregs + B_EXTRA) * sizeof(*b->slot));
+	b->regs = zeroed(b, f->nregs + B_EXTRA, sizeof(*b->regs));
+	if (f->nregs)
+		memcpy(b->regs, f->regs, f->nregs * sizeof(*b->regs));
+	b->brief = zeroed(b, f->nregs + B_EXTRA, 1);
 	b->stable = zeroed(b, f->nregs, sizeof(*b->stable));
 	b->defs = zeroed(b, f->nregs, sizeof(*b->defs));
+	b->reads = zeroed(b, f->nregs, sizeof(*b->reads));
+	b->known = zeroed(b, f->nregs, 1);
 	b->insn = zeroed(b, f->ninsns, sizeof(*b->insn));
 	b->label = zeroed(b, f->ninsns + 1, sizeof(*b->label));
 	b->label_at = zeroed(b, f->ninsns, sizeof(*b->label_at));
@@ -305,15 +368,22 @@ static void compile(struct build *b)
 	layout(b);
 	analyse(b);
 	b_lower_all(b);
+	b_finish_head(b);
 	finish(b);
 }
 
 static void free_build(struct build *b)
 {
 	flow_free(b->flow);
+	b_free_affine(b);
 	free(b->slot);
+	free(b->regs);
+	free(b->brief);
+	free(b->loose);
 	free(b->stable);
 	free(b->defs);
+	free(b->reads);
+	free(b->known);
 	free(b->insn);
 	free(b->label);
 	free(b->label_at);

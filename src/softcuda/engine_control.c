@@ -144,21 +144,165 @@ static void lower_guarded(struct build *b, const struct ptx_insn *in)
 	g->imm = b->main.n; /* resolved with the others; imm > 0 marks it */
 }
 
-static void lower_one(struct build *b, uint32_t i)
+static void lower_as(struct build *b, uint32_t i, const struct ptx_insn *in)
 {
-	const struct ptx_insn *in = &b->insn[i];
-	if (b->drop[i])
-		return;
 	b->line = in->line;
 	b->at = i;
 	memset(b->used, 0, sizeof(b->used));
 	b->out = b->early[i] ? &b->pre : &b->main;
-	if (in->pred >= 0)
+	if (b_affine_def(b, i))
+		b_lower_affine(b, i);
+	else if (in->pred >= 0)
 		lower_guarded(b, in);
 	else if (!lower_plain(b, in))
 		unsupported(b, in);
 	b->out = &b->main;
 }
+
+static void lower_one(struct build *b, uint32_t i)
+{
+	if (!b->drop[i])
+		lower_as(b, i, &b->insn[i]);
+}
+
+/* ---- arms computed by all lanes, each then selecting its own */
+
+enum { MAX_ONE_ARM = 2, MAX_TWO_ARMS = 5 }; /* instructions; masking and unmasking cost about as much */
+
+struct renamed {
+	uint32_t reg, at; /* what stands in for it, in this arm */
+};
+struct arm {
+	uint32_t n;
+	struct renamed v[MAX_TWO_ARMS];
+};
+
+/* What every lane may compute, wanted or not, at no more than an ordinary instruction's cost. */
+static bool is_cheap(const struct build *b, const struct ptx_insn *in)
+{
+	bool half = in->type >= PTX_F16 && in->type <= PTX_BF16X2;
+	if (in->pred >= 0 || in->cc || in->sat || half || in->o[0].kind != PTX_O_REG || b_reg_width(b, &in->o[0]) == 0 ||
+	    in->round > PTX_RN)
+		return false;
+	switch (in->op) {
+	case PTX_OP_MUL: case PTX_OP_MAD: return in->sub != PTX_MUL_HI;
+	case PTX_OP_MOV: return in->o[1].kind == PTX_O_REG || in->o[1].kind == PTX_O_IMM;
+	case PTX_OP_ADD: case PTX_OP_SUB: case PTX_OP_AND: case PTX_OP_OR: case PTX_OP_XOR: case PTX_OP_NOT: case PTX_OP_NEG:
+	case PTX_OP_ABS: case PTX_OP_MIN: case PTX_OP_MAX: case PTX_OP_SHL: case PTX_OP_SHR: case PTX_OP_FMA:
+		return true;
+	default: return false;
+	}
+}
+
+static bool in_arm(const struct build *b, uint32_t i)
+{
+	return !b->drop[i] && b->insn[i].op != PTX_OP_BRA;
+}
+
+static bool computed_elsewhere(const struct build *b, uint32_t i)
+{
+	return b->early[i] || b_affine_def(b, i);
+}
+
+static bool may_select(const struct build *b, const struct flow_block *k)
+{
+	bool both = k->arm[0] != FLOW_NONE && k->arm[1] != FLOW_NONE;
+	uint32_t n = 0;
+	for (int a = 0; a < 2; a++) {
+		const struct flow_block *arm = k->arm[a] == FLOW_NONE ? NULL : &b->flow->block[k->arm[a]];
+		for (uint32_t i = arm ? arm->first : 0; arm && i < arm->end; i++) {
+			if (!in_arm(b, i) || computed_elsewhere(b, i))
+				continue;
+			if (!is_cheap(b, &b->insn[i]))
+				return false;
+			n++;
+		}
+	}
+	return b->live.known && n <= (both ? MAX_TWO_ARMS : MAX_ONE_ARM);
+}
+
+static uint32_t held_place(struct build *b, uint32_t k, uint32_t width)
+{
+	uint32_t *at = &b->held[b_width_class(width)][k];
+	if (!*at) {
+		b_mark_loose(b, b->cursor);
+		*at = b_room(b, width) + 1;
+	}
+	return *at - 1;
+}
+
+/* Where the arm left reg: in what stands in for it, or in reg itself. */
+static uint32_t place_of(const struct arm *a, uint32_t reg, uint32_t own)
+{
+	for (uint32_t i = a->n; i-- > 0;)
+		if (a->v[i].reg == reg)
+			return a->v[i].at;
+	return own;
+}
+
+static void rename_sources(const struct build *b, const struct arm *a, struct ptx_insn *in)
+{
+	for (int k = 1; k < 6; k++)
+		for (uint32_t i = a->n; i-- > 0 && in->o[k].kind == PTX_O_REG;)
+			if (in->o[k].reg == a->v[i].reg) {
+				for (uint32_t e = 0; e < B_EXTRA; e++)
+					if (b->slot[b->f->nregs + e] == a->v[i].at)
+						in->o[k].reg = b->f->nregs + e;
+				break;
+			}
+}
+
+/* extra: how many of the extra registers are taken already. */
+static void lower_selected(struct build *b, uint32_t k, struct arm *a, uint32_t *extra)
+{
+	const struct flow_block *f = &b->flow->block[k];
+	for (uint32_t i = f->first; i < f->end; i++) {
+		if (!in_arm(b, i))
+			continue;
+		struct ptx_insn in = b->insn[i];
+		uint32_t reg = in.o[0].reg, e = b->f->nregs + *extra;
+		if (!computed_elsewhere(b, i))
+			rename_sources(b, a, &in);
+		if (!computed_elsewhere(b, i) && !b->brief[reg]) {
+			b->regs[e] = b->regs[reg];
+			b->slot[e] = held_place(b, *extra, b_width(b->regs[reg].type));
+			a->v[a->n++] = (struct renamed){ reg, b->slot[e] };
+			in.o[0].reg = e;
+			++*extra;
+		}
+		lower_as(b, i, &in);
+	}
+}
+
+static void emit_selects(struct build *b, const struct arm *from, const struct arm *yes, const struct arm *no, uint32_t pred)
+{
+	for (uint32_t i = 0; i < from->n; i++) {
+		struct ptx_operand o = { .kind = PTX_O_REG, .reg = from->v[i].reg };
+		uint32_t own = b_reg(b, &o);
+		if (place_of(from, o.reg, own) != from->v[i].at || (from == no && place_of(yes, o.reg, own) != own))
+			continue; /* written again, or selected already */
+		struct insn *e = b_emit(b, b_by_width(OP_SELP16, b_reg_width(b, &o)));
+		e->o[0] = own;
+		e->o[1] = place_of(yes, o.reg, own);
+		e->o[2] = place_of(no, o.reg, own);
+		e->o[3] = pred;
+	}
+}
+
+static void lower_by_selecting(struct build *b, const struct flow_block *k, const struct ptx_insn *bra)
+{
+	struct ptx_operand p = { .kind = PTX_O_REG, .reg = (uint32_t)bra->pred };
+	struct arm arm[2] = { { 0 } };
+	uint32_t pred = b_reg(b, &p), extra = 0;
+	for (int a = 0; a < 2; a++)
+		if (k->arm[a] != FLOW_NONE)
+			lower_selected(b, k->arm[a], &arm[a], &extra);
+	const struct arm *yes = &arm[!bra->pred_neg], *no = &arm[bra->pred_neg];
+	emit_selects(b, yes, yes, no, pred);
+	emit_selects(b, no, yes, no, pred);
+}
+
+/* ---- arms under a mask */
 
 static void lower_arm(struct build *b, uint32_t k)
 {
@@ -200,7 +344,10 @@ static void lower_end(struct build *b, const struct flow_block *k, uint32_t next
 	if (last)
 		b->line = last->line;
 	if (k->join != FLOW_NONE) {
-		lower_arms(b, k, last);
+		if (may_select(b, k))
+			lower_by_selecting(b, k, last);
+		else
+			lower_arms(b, k, last);
 		to = k->join;
 	} else if (k->taken != FLOW_NONE && k->fall != FLOW_NONE && k->taken != k->fall) {
 		bool swap = k->taken == next;

@@ -136,7 +136,7 @@ static bool put_in_order(struct flow *f)
 
 /* ---- arms */
 
-static bool maskable(enum ptx_op op)
+bool flow_maskable(enum ptx_op op)
 {
 	switch (op) {
 	case PTX_OP_ACTIVEMASK: case PTX_OP_BAR: case PTX_OP_BARRIER: case PTX_OP_BRA: case PTX_OP_BRKPT: case PTX_OP_BRX:
@@ -153,7 +153,7 @@ static bool fits_arm(const struct flow *f, const struct ptx_insn *in, uint32_t k
 	if (k == head || b->npred != 1 || b->nsucc != 1 || b->end - b->first > MAX_ARM)
 		return false;
 	for (uint32_t i = b->first; i < b->end; i++)
-		if (in[i].pred >= 0 || (!maskable(in[i].op) && !(i + 1 == b->end && in[i].op == PTX_OP_BRA)))
+		if (in[i].pred >= 0 || (!flow_maskable(in[i].op) && !(i + 1 == b->end && in[i].op == PTX_OP_BRA)))
 			return false;
 	return true;
 }

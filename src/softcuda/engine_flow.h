@@ -49,5 +49,17 @@ void flow_free(struct flow *f);
 bool flow_liveness(const struct flow *f, const struct ptx_insn *in, uint32_t nregs, const uint32_t *place,
 		   bool (*pure)(const struct ptx_insn *), struct flow_live *l, uint8_t *drop, uint8_t *unused);
 
+/* Every register an instruction reads; its result, too, where it may be left as it was. */
+typedef void (*flow_reg_fn)(void *ctx, uint32_t reg);
+void flow_each_source(const struct ptx_insn *in, flow_reg_fn fn, void *ctx);
+/* Adds to reads[r] how often n instructions read register r. */
+void flow_count_reads(const struct ptx_insn *in, uint32_t n, uint32_t *reads);
+
+/* Sets brief[r] for registers whose every mention lies in one stretch of a block during which no other
+ * lanes of the warp get their turn, a write first: what they hold for lanes that are not active matters
+ * to nobody, so they may be written without regard to the mask. */
+bool flow_brief(const struct flow *f, const struct ptx_insn *in, uint32_t nregs, const uint8_t *drop, uint8_t *brief);
+
 bool ptx_writes_pair(enum ptx_op op);
+bool flow_maskable(enum ptx_op op); /* false: lanes may part here, wait for others or take turns */
 #endif

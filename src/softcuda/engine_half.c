@@ -83,21 +83,30 @@ uint16_t sc_half_op(int64_t imm, uint16_t a, uint16_t b, uint16_t c)
 {
 	int op = imm & 0xff;
 	const struct format *f = imm >> 8 & 1 ? &bf16 : &f16;
-	bool sat = imm >> 9 & 1, ftz = imm >> 10 & 1, relu = imm >> 11 & 1, nan = imm >> 12 & 1;
+	bool sat = imm >> 9 & 1, ftz = imm >> 10 & 1, relu = imm >> 11 & 1, nan = imm >> 12 & 1, xorsign = imm >> 13 & 1;
 	if (ftz) {
 		a = flush(f, a);
 		b = flush(f, b);
 		c = flush(f, c);
 	}
+	if (op == PTX_OP_MOV) /* nothing but the flushing */
+		return a;
 	if (op == PTX_OP_NEG)
 		return a ^ 0x8000;
 	if (op == PTX_OP_ABS)
 		return a & 0x7fff;
+	uint16_t sign = xorsign ? (a ^ b) & 0x8000 : 0;
+	if (xorsign) {
+		a &= 0x7fff;
+		b &= 0x7fff;
+	}
 	double v = compute(op, decode(f, a), decode(f, b), decode(f, c), nan);
 	if (sat)
 		v = v > 0 ? (v < 1 ? v : 1) : 0;
 	if (relu && !isnan(v))
 		v = v > 0 ? v : 0;
 	uint16_t r = encode(f, v, PTX_RN);
+	if (sign && !isnan(v))
+		r |= sign;
 	return ftz ? flush(f, r) : r;
 }

@@ -15,7 +15,7 @@ uint16_t sc_double_to_half(double x, int round);
 uint16_t sc_float_to_bf16(float x, int round);
 
 /* imm of a HALF instruction */
-#define SC_HALF_IMM(op, bf16, sat, ftz, relu, nan) \
-	((int64_t)(op) | (int64_t)(bf16) << 8 | (int64_t)(sat) << 9 | (int64_t)(ftz) << 10 | (int64_t)(relu) << 11 | (int64_t)(nan) << 12)
+#define SC_HALF_IMM(op, bf16, sat, ftz, relu, nan, xorsign) \
+	((int64_t)(op) | (int64_t)(bf16) << 8 | (int64_t)(sat) << 9 | (int64_t)(ftz) << 10 | (int64_t)(relu) << 11 | (int64_t)(nan) << 12 | (int64_t)(xorsign) << 13)
 uint16_t sc_half_op(int64_t imm, uint16_t a, uint16_t b, uint16_t c);
 #endif

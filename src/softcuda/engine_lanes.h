@@ -32,6 +32,13 @@ typedef uint16_t lmt_uint16_t, lmt_int16_t;
 typedef uint32_t lmt_uint32_t, lmt_int32_t, lmt_float;
 typedef uint64_t lmt_uint64_t, lmt_int64_t, lmt_double;
 
+/* By lane. */
+static const uint32_t sc_lane_bit[SC_LANES] __attribute__((aligned(64), unused)) = {
+	1u << 0,  1u << 1,  1u << 2,  1u << 3,	1u << 4,  1u << 5,  1u << 6,  1u << 7,	1u << 8,  1u << 9,  1u << 10,
+	1u << 11, 1u << 12, 1u << 13, 1u << 14, 1u << 15, 1u << 16, 1u << 17, 1u << 18, 1u << 19, 1u << 20, 1u << 21,
+	1u << 22, 1u << 23, 1u << 24, 1u << 25, 1u << 26, 1u << 27, 1u << 28, 1u << 29, 1u << 30, 1u << 31,
+};
+
 /* 16-bit operations are rare: their masks are made when needed. */
 static inline const void *sc_lm16(struct warp *w)
 {
@@ -91,64 +98,51 @@ static inline void sc_put_pred(struct warp *w, uint32_t *d, uint32_t v)
 	*d = (v & w->mask) | (*d & ~w->mask);
 }
 
-/* Lanes of 0 or all ones to a mask, by the lanes' width. */
-static inline uint32_t sc_mask8(const int8_t *t)
-{
-	__m128i lo = _mm_load_si128((const __m128i *)t), hi = _mm_load_si128((const __m128i *)(t + 16));
-	return (uint32_t)_mm_movemask_epi8(lo) | (uint32_t)_mm_movemask_epi8(hi) << 16;
-}
-static inline uint32_t sc_mask4(const int32_t *t)
-{
-	uint32_t m = 0;
+/* Vectors of the widest registers; of 16-bit lanes always 16 bytes, which pack to bytes in order. */
 #ifdef __AVX2__
-	for (int k = 0; k < 4; k++)
-		m |= (uint32_t)_mm256_movemask_ps(_mm256_load_ps((const float *)(t + 8 * k))) << (8 * k);
+#define SC_VECTOR 32
+#define sc_bits4(v) ((uint32_t)_mm256_movemask_ps((__m256)(v)))
+#define sc_bits8(v) ((uint32_t)_mm256_movemask_pd((__m256d)(v)))
 #else
-	for (int k = 0; k < 8; k++)
-		m |= (uint32_t)_mm_movemask_ps(_mm_load_ps((const float *)(t + 4 * k))) << (4 * k);
+#define SC_VECTOR 16
+#define sc_bits4(v) ((uint32_t)_mm_movemask_ps((__m128)(v)))
+#define sc_bits8(v) ((uint32_t)_mm_movemask_pd((__m128d)(v)))
 #endif
-	return m;
-}
-static inline uint32_t sc_mask64(const int64_t *t)
-{
-	uint32_t m = 0;
-#ifdef __AVX2__
-	for (int k = 0; k < 8; k++)
-		m |= (uint32_t)_mm256_movemask_pd(_mm256_load_pd((const double *)(t + 4 * k))) << (4 * k);
-#else
-	for (int k = 0; k < 16; k++)
-		m |= (uint32_t)_mm_movemask_pd(_mm_load_pd((const double *)(t + 2 * k))) << (2 * k);
-#endif
-	return m;
-}
+#define SC_VECTOR_OF(T, bytes) T __attribute__((vector_size(bytes), may_alias))
 
-#define SC_COMPARE(T, EXPR)                                                      \
-	LANES(i)                                                                 \
-	{                                                                        \
-		T a = pa[i], b = pb[i];                                          \
-		t[i] = (EXPR) ? -1 : 0;                                          \
-	}
-#define CMP_OP(NAME, T, EXPR)                                                    \
-	HANDLER(NAME##_f)                                                        \
-	{                                                                        \
-		const T *pa = REG(T, 1), *pb = REG(T, 2);                        \
-		uint32_t v_;                                                     \
-		if (sizeof(T) == 2) {                                            \
-			int8_t t[SC_LANES] __attribute__((aligned(64)));         \
-			SC_COMPARE(T, EXPR)                                      \
-			v_ = sc_mask8(t);                                        \
-		} else if (sizeof(T) == 4) {                                     \
-			int32_t t[SC_LANES] __attribute__((aligned(64)));        \
-			SC_COMPARE(T, EXPR)                                      \
-			v_ = sc_mask4(t);                                        \
-		} else {                                                         \
-			int64_t t[SC_LANES] __attribute__((aligned(64)));        \
-			SC_COMPARE(T, EXPR)                                      \
-			v_ = sc_mask64(t);                                       \
-		}                                                                \
-		sc_put_pred(w, &PRED(0), v_);                                    \
-		return in + 1;                                                   \
-	}                                                                        \
+/* EXPR compares vectors a and b: lanes become 0 or all ones. */
+#define CMP16(NAME, T, EXPR)                                                                       \
+	HANDLER(NAME##_f)                                                                          \
+	{                                                                                          \
+		typedef SC_VECTOR_OF(T, 16) V;                                                     \
+		const V *pa = (const V *)(w->r + in->o[1]), *pb = (const V *)(w->r + in->o[2]);    \
+		uint32_t v_ = 0;                                                                   \
+		for (int k = 0; k < 2; k++) {                                                      \
+			V a = pa[2 * k], b = pb[2 * k];                                            \
+			__m128i lo = (__m128i)(EXPR);                                              \
+			a = pa[2 * k + 1];                                                         \
+			b = pb[2 * k + 1];                                                         \
+			__m128i hi = (__m128i)(EXPR);                                              \
+			v_ |= (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(lo, hi)) << (16 * k);    \
+		}                                                                                  \
+		sc_put_pred(w, &PRED(0), v_);                                                      \
+		return in + 1;                                                                     \
+	}                                                                                          \
+	static const sc_handler NAME##_p = NAME##_f;
+#define CMP_OP(NAME, T, EXPR)                                                                      \
+	HANDLER(NAME##_f)                                                                          \
+	{                                                                                          \
+		typedef SC_VECTOR_OF(T, SC_VECTOR) V;                                              \
+		enum { EACH = SC_VECTOR / sizeof(T) };                                             \
+		const V *pa = (const V *)(w->r + in->o[1]), *pb = (const V *)(w->r + in->o[2]);    \
+		uint32_t v_ = 0;                                                                   \
+		for (int k = 0; k < SC_LANES / EACH; k++) {                                        \
+			V a = pa[k], b = pb[k];                                                    \
+			v_ |= (sizeof(T) == 4 ? sc_bits4(EXPR) : sc_bits8(EXPR)) << (EACH * k);    \
+		}                                                                                  \
+		sc_put_pred(w, &PRED(0), v_);                                                      \
+		return in + 1;                                                                     \
+	}                                                                                          \
 	static const sc_handler NAME##_p = NAME##_f;
 
 /* The current group goes on at pc, which others may wait at. */

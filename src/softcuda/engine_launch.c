@@ -146,7 +146,7 @@ static bool prepare(struct worker *k, struct run *run, unsigned index, uint32_t 
 	size_t local = (size_t)run->local_stride * SC_LANES;
 	k->run = run;
 	k->index = index;
-	memset(k->range, 0, sizeof(k->range));
+	memset(k->range, 0, sizeof(k->range[0]) * run->f->nranges);
 	uint8_t *old = k->regs;
 	if (!make_arrays(k, resident, warps) || !reserve(&k->regs, &k->regs_bytes, frame * warps + 64) ||
 	    !reserve(&k->shared, &k->shared_bytes, shared * resident + 64) ||
@@ -178,8 +178,12 @@ static bool prepare(struct worker *k, struct run *run, unsigned index, uint32_t 
 		k->blocks[i].warp = &k->warps[i * run->warps_per_block];
 		k->blocks[i].shared = k->shared + shared * i;
 	}
-	for (uint32_t i = 0; i < warps && run->f->pre; i++)
-		run_prologue(&k->warps[i]);
+	for (uint32_t i = 0; i < warps; i++) {
+		if (run->f->head.nvalues)
+			sc_head_launch(&k->warps[i]);
+		if (run->f->pre)
+			run_prologue(&k->warps[i]);
+	}
 	return true;
 }
 
@@ -209,6 +213,8 @@ static void start_block(struct worker *k, struct block *b, uint64_t linear)
 		w->status = WARP_RUN;
 		w->nwait = 1;
 		w->clear = NULL;
+		if (run->f->head.nroots + run->f->head.n[HEAD_BLOCK])
+			sc_head_block(w);
 		w->wait[0] = (struct group){ .pc = run->f->code, .frame = &w->entry, .mask = mask };
 	}
 }
@@ -355,6 +361,14 @@ static int check_resources(const struct sc_launch *l, struct run *run, struct sc
 	return SC_OK;
 }
 
+/* Whether lanes are consecutive threads and the grid's indices stay in bounds: see engine_head.h. */
+static bool by_warp(const struct run *run)
+{
+	const struct cfunc *f = run->launch->kernel->by_warp;
+	const uint32_t *block = run->launch->block;
+	return f && (block[0] % SC_LANES == 0 || (block[1] == 1 && block[2] == 1)) && sc_head_fits(&f->head, run);
+}
+
 static void execute(struct sc_workers *set, struct run *run)
 {
 	struct worker *k = &set->worker[0];
@@ -398,11 +412,24 @@ int sc_launch(struct sc_device *d, const struct sc_launch *l, struct sc_fault *f
 	if (l->kernel->info.param_bytes)
 		memcpy(params, l->params, l->kernel->info.param_bytes);
 	run.params = (uint8_t *)params;
-	pthread_mutex_lock(&d->workers->lock);
+	if (by_warp(&run))
+		run.f = l->kernel->by_warp;
+	if (l->if_free && pthread_mutex_trylock(&d->workers->lock))
+		return SC_LAUNCH_BUSY;
+	if (!l->if_free)
+		pthread_mutex_lock(&d->workers->lock);
 	run.grid_id = ++d->workers->grids;
 	sc_mem_launch_begin();
 	execute(d->workers, &run);
 	sc_mem_launch_end();
 	pthread_mutex_unlock(&d->workers->lock);
 	return atomic_load(&run.result);
+}
+
+bool sc_kernel_brief(const struct sc_kernel *k, uint64_t blocks, uint32_t threads)
+{
+	if (!atomic_load_explicit(&k->compiled, memory_order_acquire) || k->result || blocks > SC_BRIEF)
+		return false;
+	uint64_t warps = blocks * ((threads + SC_LANES - 1) / SC_LANES);
+	return k->entry->steps <= SC_BRIEF && warps * k->entry->steps <= SC_BRIEF;
 }

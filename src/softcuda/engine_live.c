@@ -42,9 +42,7 @@ static bool keeps_old(const struct ptx_insn *in)
 	return in->pred >= 0 || results(in->op) == 0;
 }
 
-typedef void (*reg_fn)(void *ctx, uint32_t reg);
-
-static void each(const struct ptx_operand *o, reg_fn fn, void *ctx)
+static void each(const struct ptx_operand *o, flow_reg_fn fn, void *ctx)
 {
 	uint32_t n = o->kind == PTX_O_VEC ? o->n : o->kind == PTX_O_LIST ? o->nlist : 0;
 	if (o->kind == PTX_O_REG || (o->kind == PTX_O_ADDR && o->base_is_reg))
@@ -58,7 +56,7 @@ static bool is_result(const struct ptx_insn *in, int k)
 	return k < results(in->op) && in->o[k].kind != PTX_O_ADDR;
 }
 
-static void each_source(const struct ptx_insn *in, reg_fn fn, void *ctx)
+void flow_each_source(const struct ptx_insn *in, flow_reg_fn fn, void *ctx)
 {
 	if (in->pred >= 0)
 		fn(ctx, (uint32_t)in->pred);
@@ -67,7 +65,7 @@ static void each_source(const struct ptx_insn *in, reg_fn fn, void *ctx)
 			each(&in->o[k], fn, ctx);
 }
 
-static void each_result(const struct ptx_insn *in, reg_fn fn, void *ctx)
+static void each_result(const struct ptx_insn *in, flow_reg_fn fn, void *ctx)
 {
 	for (int k = 0; k < 6; k++)
 		if (is_result(in, k))
@@ -88,7 +86,7 @@ static void step(const struct ptx_insn *in, uint64_t *live)
 {
 	if (!keeps_old(in))
 		each_result(in, clear_bit, live);
-	each_source(in, set_bit, live);
+	flow_each_source(in, set_bit, live);
 }
 
 static void summarise(struct sets *s)
@@ -196,7 +194,7 @@ static void measure(const struct sets *s, struct flow_live *l, const uint8_t *dr
 		for (uint32_t j = b->first; j < b->end; j++, at.at++) {
 			if (drop[j])
 				continue;
-			each_source(&s->in[j], extend, &at);
+			flow_each_source(&s->in[j], extend, &at);
 			each_result(&s->in[j], extend, &at);
 		}
 		extend_all(&at, s->live_out + k * s->words, s->words);
@@ -230,5 +228,62 @@ bool flow_liveness(const struct flow *f, const struct ptx_insn *in, uint32_t nre
 		measure(&s, l, drop);
 	}
 	free(all);
+	return true;
+}
+
+static void count(void *ctx, uint32_t reg)
+{
+	((uint32_t *)ctx)[reg]++;
+}
+
+void flow_count_reads(const struct ptx_insn *in, uint32_t n, uint32_t *reads)
+{
+	for (uint32_t i = 0; i < n; i++)
+		flow_each_source(&in[i], count, reads);
+}
+
+/* ---- brief registers */
+
+enum { UNSEEN = 0, LONG = UINT32_MAX };
+struct stretch {
+	uint32_t *of; /* by register: the stretch it belongs to */
+	uint32_t now;
+};
+
+static void brief_read(void *ctx, uint32_t reg)
+{
+	struct stretch *s = ctx;
+	if (s->of[reg] != s->now)
+		s->of[reg] = LONG;
+}
+static void brief_written(void *ctx, uint32_t reg)
+{
+	struct stretch *s = ctx;
+	if (s->of[reg] == UNSEEN)
+		s->of[reg] = s->now;
+	brief_read(ctx, reg);
+}
+
+bool flow_brief(const struct flow *f, const struct ptx_insn *in, uint32_t nregs, const uint8_t *drop, uint8_t *brief)
+{
+	struct stretch s = { .of = calloc((size_t)nregs + 1, sizeof(*s.of)) };
+	if (!s.of)
+		return false;
+	for (uint32_t i = 0; i < f->norder; i++) {
+		const struct flow_block *b = &f->block[f->order[i]];
+		s.now++;
+		for (uint32_t j = b->first; j < b->end; j++) {
+			bool apart = in[j].pred >= 0 || !flow_maskable(in[j].op);
+			if (drop[j])
+				continue;
+			s.now += apart;
+			flow_each_source(&in[j], brief_read, &s);
+			each_result(&in[j], brief_written, &s);
+			s.now += apart;
+		}
+	}
+	for (uint32_t r = 0; r < nregs; r++)
+		brief[r] = s.of[r] != UNSEEN && s.of[r] != LONG;
+	free(s.of);
 	return true;
 }

@@ -70,8 +70,6 @@ static void put_half(struct build *b, const struct ptx_insn *in, int nsrc)
 {
 	bool pair = in->type == PTX_F16X2 || in->type == PTX_BF16X2;
 	bool bf16 = in->type == PTX_BF16 || in->type == PTX_BF16X2;
-	if (in->xorsign)
-		b_fail(b, SC_NOT_SUPPORTED, "%s.xorsign.abs of half precision", ptx_op_name[in->op]);
 	uint32_t width = pair ? 4 : 2, s[3] = { 0 };
 	for (int k = 0; k < nsrc; k++)
 		s[k] = b_src(b, &in->o[1 + k], width);
@@ -81,7 +79,7 @@ static void put_half(struct build *b, const struct ptx_insn *in, int nsrc)
 		e->o[k + 1] = s[k];
 	e->sub = pair;
 	e->n = (uint8_t)nsrc;
-	e->imm = SC_HALF_IMM(in->op, bf16, in->sat, in->ftz, in->relu, in->nan);
+	e->imm = SC_HALF_IMM(in->op, bf16, in->sat, in->ftz, in->relu, in->nan, in->xorsign);
 }
 
 static void put_logic(struct build *b, const struct ptx_insn *in)
@@ -124,6 +122,16 @@ static void put_addsub(struct build *b, const struct ptx_insn *in)
 		put(b, b_by_width(add ? OP_ADD16 : OP_SUB16, size), in, size, size, 1, 2);
 }
 
+/* A 64-bit product with a constant of 32 bits: see ops_int.c. */
+static void note_constant(struct build *b, const struct ptx_insn *in, uint32_t size)
+{
+	struct insn *e = &b->out->v[b->out->n - 1];
+	if (size == 8 && in->o[2].kind == PTX_O_IMM && (uint64_t)in->o[2].imm <= UINT32_MAX) {
+		e->n = 1;
+		e->imm = in->o[2].imm;
+	}
+}
+
 static void put_mul(struct build *b, const struct ptx_insn *in)
 {
 	uint32_t size = b_width(in->type);
@@ -138,6 +146,7 @@ static void put_mul(struct build *b, const struct ptx_insn *in)
 		put(b, b_by_type(OP_MULHIS16, in->type), in, size, size, 1, 2);
 	} else {
 		put(b, b_by_width(OP_MULLO16, size), in, size, size, 1, 2);
+		note_constant(b, in, size);
 	}
 }
 
@@ -171,6 +180,7 @@ static void put_mad(struct build *b, const struct ptx_insn *in)
 		three(b, in->sat ? OP_ADDSAT : b_by_width(OP_ADD16, size), b_dst(b, &in->o[0], size), t, s2);
 	} else {
 		put(b, b_by_width(OP_MADLO16, size), in, size, size, 1, 3);
+		note_constant(b, in, size);
 	}
 }
 
@@ -185,6 +195,34 @@ static void put_mul24(struct build *b, const struct ptx_insn *in)
 		three(b, in->sat ? OP_ADDSAT : OP_ADD32, d, t, s2);
 }
 
+static void select(struct build *b, uint32_t width, uint32_t d, uint32_t yes, uint32_t no, uint32_t p)
+{
+	struct insn *e = b_emit(b, b_by_width(OP_SELP16, width));
+	e->o[0] = d;
+	e->o[1] = yes;
+	e->o[2] = no;
+	e->o[3] = p;
+}
+
+/* min, max .xorsign.abs.f32: of the magnitudes, with the signs' product; a NaN has no sign. */
+static void put_xorsign(struct build *b, const struct ptx_insn *in)
+{
+	uint32_t x[2], sign = b_temp(b, 4), m = b_temp(b, 4), p = b_temp(b, 0), d = b_dst(b, &in->o[0], 4);
+	uint32_t s[2] = { b_src(b, &in->o[1], 4), b_src(b, &in->o[2], 4) };
+	bool min = in->op == PTX_OP_MIN;
+	three(b, OP_XOR32, sign, s[0], s[1]);
+	for (int k = 0; k < 2; k++) {
+		x[k] = b_temp(b, 4);
+		three(b, OP_ABSF32, x[k], s[k], 0);
+		if (in->ftz)
+			three(b, OP_FTZ, x[k], x[k], 0);
+	}
+	three(b, in->nan ? (min ? OP_MINNANF32 : OP_MAXNANF32) : min ? OP_MINF32 : OP_MAXF32, m, x[0], x[1]);
+	three(b, OP_COPYSIGNF32, sign, sign, m);
+	three(b, OP_SNUMF32, p, m, m);
+	select(b, 4, d, sign, m, p);
+}
+
 static void put_minmax(struct build *b, const struct ptx_insn *in)
 {
 	bool min = in->op == PTX_OP_MIN;
@@ -194,8 +232,10 @@ static void put_minmax(struct build *b, const struct ptx_insn *in)
 		return;
 	}
 	if (in->type == PTX_F32 || in->type == PTX_F64) {
-		if (in->xorsign)
-			b_fail(b, SC_NOT_SUPPORTED, "%s.xorsign.abs", ptx_op_name[in->op]);
+		if (in->xorsign) {
+			put_xorsign(b, in);
+			return;
+		}
 		put_float(b, in->nan ? (min ? OP_MINNANF32 : OP_MAXNANF32) : min ? OP_MINF32 : OP_MAXF32, in, 2);
 		return;
 	}
@@ -253,16 +293,59 @@ static uint32_t compare_op(enum ptx_type t, enum ptx_cmp c)
 	return base[ordered[c]] + (size <= 2 ? 0 : size == 4 ? 2 : 4) + unsign;
 }
 
+static bool is_pair(enum ptx_type t)
+{
+	return t == PTX_F16X2 || t == PTX_BF16X2;
+}
+
+static uint32_t flushed_halves(struct build *b, uint32_t s, bool pair, bool bf16)
+{
+	uint32_t t = b_temp(b, pair ? 4 : 2);
+	three(b, OP_HALF, t, s, 0);
+	struct insn *e = &b->out->v[b->out->n - 1];
+	e->sub = pair;
+	e->n = 1;
+	e->imm = SC_HALF_IMM(PTX_OP_MOV, bf16, false, true, false, false, false);
+	return t;
+}
+
+/* The two halves of a register. */
+static void split_pair(struct build *b, uint32_t from, uint32_t to[2])
+{
+	to[0] = b_temp(b, 2);
+	to[1] = b_temp(b, 2);
+	three(b, OP_UNPACK32_16, from, to[0], to[1]);
+}
+
+/* p[0], p[1] = the low and the high halves' comparison. */
+static void compare_pairs(struct build *b, const struct ptx_insn *in, enum ptx_type t, const uint32_t p[2], int first)
+{
+	bool bf16 = t == PTX_BF16X2;
+	uint32_t h[2][2];
+	for (int k = 0; k < 2; k++) {
+		uint32_t s = b_src(b, &in->o[first + k], 4);
+		split_pair(b, in->ftz ? flushed_halves(b, s, true, bf16) : s, h[k]);
+	}
+	for (int half = 0; half < 2; half++) {
+		uint32_t x = b_temp(b, 4), y = b_temp(b, 4), op = compare_op(PTX_F32, in->cmp);
+		three(b, bf16 ? OP_BF16TOF32 : OP_F16TOF32, x, h[0][half], 0);
+		three(b, bf16 ? OP_BF16TOF32 : OP_F16TOF32, y, h[1][half], 0);
+		if (!op)
+			b_fail(b, SC_INVALID_PTX, "comparison does not fit its type");
+		three(b, op, p[half], x, y);
+	}
+}
+
 /* p = a cmp c, halves by way of single precision. */
 static void compare(struct build *b, const struct ptx_insn *in, enum ptx_type t, uint32_t p, int first)
 {
-	if (t == PTX_F16X2 || t == PTX_BF16X2)
-		b_fail(b, SC_NOT_SUPPORTED, "%s of packed halves", ptx_op_name[in->op]);
 	uint32_t s[2];
 	for (int k = 0; k < 2; k++) {
 		s[k] = b_src(b, &in->o[first + k], b_width(t));
 		if (is_half(t)) {
 			uint32_t x = b_temp(b, 4);
+			if (in->ftz)
+				s[k] = flushed_halves(b, s[k], false, t == PTX_BF16);
 			three(b, t == PTX_F16 ? OP_F16TOF32 : OP_BF16TOF32, x, s[k], 0);
 			s[k] = x;
 		} else if (in->ftz && t == PTX_F32) {
@@ -284,8 +367,23 @@ static void combine(struct build *b, enum ptx_boolop how, uint32_t d, uint32_t x
 	three(b, op[how], d, x, how ? c : x);
 }
 
+/* setp of pairs: one predicate for each half. */
+static void put_setp_pairs(struct build *b, const struct ptx_insn *in)
+{
+	uint32_t t[2] = { b_temp(b, 0), b_temp(b, 0) }, c = in->boolop ? b_pred_src(b, &in->o[4]) : 0, c2 = b_temp(b, 0);
+	compare_pairs(b, in, in->type, t, 2);
+	if (in->boolop)
+		three(b, OP_PMOV, c2, c, c); /* a result may be c */
+	combine(b, in->boolop, b_dst(b, &in->o[0], 0), t[0], c2);
+	combine(b, in->boolop, b_dst(b, &in->o[1], 0), t[1], c2);
+}
+
 static void put_setp(struct build *b, const struct ptx_insn *in)
 {
+	if (is_pair(in->type)) {
+		put_setp_pairs(b, in);
+		return;
+	}
 	bool two = in->o[1].kind == PTX_O_REG;
 	uint32_t p = b_dst(b, &in->o[0], 0);
 	if (!two && !in->boolop) {
@@ -306,17 +404,29 @@ static void put_setp(struct build *b, const struct ptx_insn *in)
 	combine(b, in->boolop, p, t, c);
 }
 
-static void select(struct build *b, uint32_t width, uint32_t d, uint32_t yes, uint32_t no, uint32_t p)
+/* set of pairs: 1 or 0 in each half. */
+static void put_set_pairs(struct build *b, const struct ptx_insn *in)
 {
-	struct insn *e = b_emit(b, b_by_width(OP_SELP16, width));
-	e->o[0] = d;
-	e->o[1] = yes;
-	e->o[2] = no;
-	e->o[3] = p;
+	uint32_t p[2] = { b_temp(b, 0), b_temp(b, 0) }, h[2] = { b_temp(b, 2), b_temp(b, 2) };
+	if (in->type != in->type2)
+		b_fail(b, SC_NOT_SUPPORTED, "set of packed halves into another type");
+	uint32_t one = b_const(b, 2, in->type == PTX_F16X2 ? 0x3c00u : 0x3f80u), zero = b_const(b, 2, 0);
+	compare_pairs(b, in, in->type2, p, 1);
+	uint32_t c = in->boolop ? b_pred_src(b, &in->o[3]) : 0;
+	for (int half = 0; half < 2; half++) {
+		if (in->boolop)
+			combine(b, in->boolop, p[half], p[half], c);
+		select(b, 2, h[half], one, zero, p[half]);
+	}
+	three(b, OP_PACK32_16, b_dst(b, &in->o[0], 4), h[0], h[1]);
 }
 
 static void put_set(struct build *b, const struct ptx_insn *in)
 {
+	if (is_pair(in->type2)) {
+		put_set_pairs(b, in);
+		return;
+	}
 	uint32_t t = b_temp(b, 0), width = b_width(in->type);
 	compare(b, in, in->type2, t, 1);
 	if (in->boolop)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Loads, stores, atomics, barriers and warp operations. */
 #include "softcuda/engine_build.h"
+#include "softcuda/engine_half.h"
 
 /* Space, mode, address register, offset and range slot of a memory instruction. */
 static bool address(struct build *b, struct insn *e, const struct ptx_insn *in, const struct ptx_operand *a)
@@ -9,8 +10,10 @@ static bool address(struct build *b, struct insn *e, const struct ptx_insn *in, 
 	enum sc_mode mode = MODE_CONST;
 	e->imm = a->imm;
 	if (a->base_is_reg) {
+		uint32_t at;
+		bool same, by_warp = b_affine_address(b, a, ptx_type_size(in->type), &at, &same) && !b_affine_lanes(b, a->reg);
 		mode = b_reg_width(b, a) == 8 ? MODE_REG64 : MODE_REG32;
-		e->o[1] = b_reg(b, a);
+		e->o[1] = by_warp ? at : b_reg(b, a);
 		if (space == PTX_SPACE_PARAM && !b->f->is_entry)
 			space = PTX_SPACE_LOCAL;
 	} else if (a->var && a->var->space == PTX_SPACE_PARAM) {
@@ -75,11 +78,23 @@ static void vector(struct build *b, const struct ptx_insn *in, const struct ptx_
 }
 
 /* A whole kernel parameter needs no address check. */
-static bool whole_param(struct build *b, const struct ptx_insn *in, const struct ptx_operand *a)
+bool b_whole_param(const struct build *b, const struct ptx_insn *in, const struct ptx_operand *a)
 {
 	return a->var && !a->base_is_reg && a->var->space == PTX_SPACE_PARAM && (a->var->engine_addr & SC_KERNEL_PARAM) &&
 	       b_reg_width(b, &in->o[0]) == ptx_type_size(in->type) && a->imm >= 0 &&
 	       (uint64_t)a->imm + ptx_type_size(in->type) <= a->var->size;
+}
+
+/* An address that the warp's head knows: o[1] is where its base lies, n whether all lanes have the same. */
+static bool by_base(struct build *b, struct insn *e, const struct ptx_operand *a, uint32_t size)
+{
+	uint32_t at;
+	bool same;
+	if (!b_affine_address(b, a, size, &at, &same))
+		return false;
+	e->o[1] = at;
+	e->n = same;
+	return true;
 }
 
 static void load(struct build *b, const struct ptx_insn *in)
@@ -93,7 +108,7 @@ static void load(struct build *b, const struct ptx_insn *in)
 	}
 	uint32_t size = ptx_type_size(in->type), width = b_reg_width(b, &in->o[0]);
 	uint32_t d = b_dst(b, &in->o[0], width);
-	if (whole_param(b, in, a)) {
+	if (b_whole_param(b, in, a)) {
 		struct insn *e = b_emit(b, b_by_width(OP_LDPARAM16, size));
 		e->o[0] = d;
 		e->imm = (int64_t)(a->var->engine_addr & ~SC_KERNEL_PARAM) + a->imm;
@@ -104,7 +119,8 @@ static void load(struct build *b, const struct ptx_insn *in)
 	uint32_t k = load_op(size, b_signed(in->type), width);
 	if (k == 255)
 		b_fail(b, SC_INVALID_PTX, "load of %u bytes into a narrower register", size);
-	e->op = (uint16_t)((global ? OP_LDGU8_16 : OP_LDXU8_16) + k);
+	bool by_warp = global && by_base(b, e, a, size);
+	e->op = (uint16_t)((by_warp ? OP_LDAU8_16 : global ? OP_LDGU8_16 : OP_LDXU8_16) + k);
 	e->o[0] = d;
 }
 
@@ -125,7 +141,8 @@ static void store(struct build *b, const struct ptx_insn *in)
 	uint32_t k = store_op(size, width);
 	if (k == 255)
 		b_fail(b, SC_INVALID_PTX, "store of %u bytes from a narrower register", size);
-	e->op = (uint16_t)((global ? OP_STG16_8 : OP_STX16_8) + k);
+	bool by_warp = global && by_base(b, e, &in->o[0], size);
+	e->op = (uint16_t)((by_warp ? OP_STA16_8 : global ? OP_STG16_8 : OP_STX16_8) + k);
 	e->o[0] = s;
 }
 
@@ -135,17 +152,19 @@ static void atomic(struct build *b, const struct ptx_insn *in)
 	uint32_t size = ptx_type_size(in->type);
 	const struct ptx_operand *a = &in->o[red ? 0 : 1], *v = a + 1;
 	bool real = in->type == PTX_F32 || in->type == PTX_F64;
-	if ((in->type >= PTX_F16 && in->type <= PTX_BF16X2) || (real && in->atom != PTX_ATOM_ADD && in->atom != PTX_ATOM_EXCH))
-		b_fail(b, SC_NOT_SUPPORTED, "this atomic on halves or floats");
+	bool half = in->type >= PTX_F16 && in->type <= PTX_BF16X2, bf16 = in->type == PTX_BF16 || in->type == PTX_BF16X2;
 	uint32_t s = b_src(b, v, size), c = in->atom == PTX_ATOM_CAS ? b_src(b, v + 1, size) : s;
 	uint32_t d = result ? b_dst(b, &in->o[0], size) : 0;
-	enum sc_op op = real && in->atom == PTX_ATOM_ADD ? (size == 8 ? OP_ATOMF64 : OP_ATOMF32) :
+	enum sc_op op = half ? (size == 2 ? OP_ATOMH16 : OP_ATOMH32) :
+			real && in->atom == PTX_ATOM_ADD ? (size == 8 ? OP_ATOMF64 : OP_ATOMF32) :
 			size == 2 ? OP_ATOM16 : size == 4 ? OP_ATOM32 : OP_ATOM64;
 	struct insn *e = b_emit(b, op);
 	address(b, e, in, a);
 	e->o[0] = d;
 	e->o[2] = s;
 	e->o[3] = c;
+	if (half) /* it adds, nothing else */
+		e->aux = (const void *)(intptr_t)SC_HALF_IMM(PTX_OP_ADD, bf16, false, false, false, false, false);
 	e->n = (uint8_t)(in->atom | (b_signed(in->type) ? 0x20 : 0) | (result ? 0x40 : 0));
 }
 

@@ -205,6 +205,7 @@ void sc_module_unload(struct sc_module *m)
 		struct kernel_tree *t = &m->kernel[i].tree;
 		for (uint32_t k = 0; t->func && k < t->nfuncs; k++)
 			sc_cfunc_free(t->func[k]);
+		sc_cfunc_free(m->kernel[i].by_warp);
 		free(t->func);
 		free(t->shared_at);
 		free(m->kernel[i].params);

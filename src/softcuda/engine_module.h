@@ -13,7 +13,9 @@ struct sc_kernel {
 	struct sc_param *params;
 	struct kernel_tree tree;
 	struct cfunc *entry; /* NULL until compiled */
-	bool compiled, scanned;
+	struct cfunc *by_warp; /* the same with a head; NULL: nothing to gain */
+	atomic_bool compiled; /* entry, by_warp and result do not change any more */
+	bool scanned;
 	int result; /* of compiling */
 	char why[256];
 };

@@ -28,7 +28,7 @@
 	X(PACK32_16) X(PACK64_32) X(PACK64_16) X(UNPACK32_16) X(UNPACK64_32) X(UNPACK64_16)       \
 	X(LDPARAM16) X(LDPARAM32) X(LDPARAM64) X(SREGU32) X(SREGU64) X(SREGLANE) X(CLOCK)         \
 	X(MOVSHARED) X(MOVLOCAL) X(MOVPARAM) X(CVTASHARED) X(CVTALOCAL) X(CVTATOSHARED) X(CVTATOLOCAL)        \
-	X(ISSPACEP)
+	X(ISSPACEP) X(SPREAD32) X(SPREAD64)
 
 #define OPS_CMP(X)                                                                                \
 	OPS_W(X, SEQ) OPS_W(X, SNE)                                                               \
@@ -66,7 +66,7 @@
 	X(C64U32_32) X(C64S32_64) X(C64U32_64) X(C64U64_64) X(CVTSAT)
 
 /* Loads: memory bits and sign, register width. G: generic/global through a 64-bit register with
- * an offset; X: any space and addressing, chosen at run time. V: vectors of n elements. */
+ * an offset; X: any space and addressing, chosen at run time; A: base and stride from the head. V: vectors of n elements. */
 #define OPS_LDK(X, m)                                                                             \
 	X(LD##m##U8_16) X(LD##m##S8_16) X(LD##m##U8_32) X(LD##m##S8_32) X(LD##m##U8_64)           \
 	X(LD##m##S8_64) X(LD##m##16_16) X(LD##m##U16_32) X(LD##m##S16_32) X(LD##m##U16_64)        \
@@ -75,10 +75,10 @@
 	X(ST##m##16_8) X(ST##m##32_8) X(ST##m##64_8) X(ST##m##16_16) X(ST##m##32_16)              \
 	X(ST##m##64_16) X(ST##m##32_32) X(ST##m##64_32) X(ST##m##64_64)
 #define OPS_MEM(X)                                                                                \
-	OPS_LDK(X, G) OPS_LDK(X, X) OPS_STK(X, G) OPS_STK(X, X)                                   \
+	OPS_LDK(X, G) OPS_LDK(X, X) OPS_LDK(X, A) OPS_STK(X, G) OPS_STK(X, X) OPS_STK(X, A)       \
 	X(LDV8) X(LDV16) X(LDV32) X(LDV64) X(STV8) X(STV16) X(STV32) X(STV64) X(PREFETCH)
 #define OPS_ATOM(X)                                                                               \
-	X(ATOM32) X(ATOM64) X(ATOM16) X(ATOMF32) X(ATOMF64) X(FENCE)
+	X(ATOM32) X(ATOM64) X(ATOM16) X(ATOMF32) X(ATOMF64) X(ATOMH16) X(ATOMH32) X(FENCE)
 
 #define OPS_CTL(X)                                                                                \
 	X(LEADER) X(BRA) X(BRAC) X(BRX) X(GUARD) X(CALL) X(CALLR) X(RET) X(EXIT) X(TRAP) X(BRKPT)  \

@@ -101,7 +101,13 @@ void b_find_early(struct build *b)
 		const struct flow_block *k = &b->flow->block[b->flow->order[i]];
 		for (uint32_t j = k->first; j < k->end; j++) {
 			const struct ptx_insn *in = &b->insn[j];
-			if (b->drop[j] || !for_prologue(b, in))
+			if (b->drop[j])
+				continue;
+			if (b_affine_def(b, j)) {
+				b->early[j] = b->stable[in->o[0].reg];
+				continue;
+			}
+			if (!for_prologue(b, in))
 				continue;
 			b->early[j] = 1;
 			mark_stable(b, &in->o[0]);
@@ -117,15 +123,26 @@ static int by_value(const void *x, const void *y)
 	return a < c ? -1 : a > c;
 }
 
+/* Places are shared by registers of one width, brief ones among themselves. */
+static int pool(const struct build *b, uint32_t reg)
+{
+	return b_width_class(b_width(b->regs[reg].type)) + (b->brief[reg] ? 4 : 0);
+}
+
+static bool in_head(const struct build *b, uint32_t reg)
+{
+	return b->affine && b_affine_value(b, reg) && !b_affine_lanes(b, reg);
+}
+
 /* Registers that are never alive together share a place: the fewer bytes a frame has, the more of
  * a block's frames stay in the nearest cache. What the prologue writes, or callers do, keeps its own. */
 void b_share_places(struct build *b, const struct flow_live *l)
 {
-	uint32_t nregs = b->f->nregs, n = 0, ended = 0, nfree[4] = { 0 };
+	uint32_t nregs = b->f->nregs, n = 0, ended = 0, nfree[8] = { 0 };
 	uint64_t *begin = b_alloc(b, sizeof(uint64_t) * 2 * ((size_t)nregs + 1)), *end = begin + nregs + 1;
-	uint32_t *freed = b_alloc(b, sizeof(uint32_t) * 4 * ((size_t)nregs + 1));
+	uint32_t *freed = b_alloc(b, sizeof(uint32_t) * 8 * ((size_t)nregs + 1));
 	for (uint32_t r = 0; r < nregs; r++) {
-		if (l->from[r] == 0 || b->stable[r] || b->slot[r] != UINT32_MAX)
+		if (l->from[r] == 0 || b->stable[r] || b->slot[r] != UINT32_MAX || in_head(b, r))
 			continue;
 		begin[n] = (uint64_t)l->from[r] << 32 | r;
 		end[n++] = (uint64_t)l->to[r] << 32 | r;
@@ -133,13 +150,19 @@ void b_share_places(struct build *b, const struct flow_live *l)
 	qsort(begin, n, sizeof(*begin), by_value);
 	qsort(end, n, sizeof(*end), by_value);
 	for (uint32_t i = 0; i < n; i++) {
-		uint32_t r = (uint32_t)begin[i], width = b_width(b->f->regs[r].type);
-		int c = b_width_class(width);
+		uint32_t r = (uint32_t)begin[i], width = b_width(b->regs[r].type);
+		int c = pool(b, r);
 		for (; end[ended] >> 32 < begin[i] >> 32; ended++) {
 			uint32_t dead = (uint32_t)end[ended];
-			int k = b_width_class(b_width(b->f->regs[dead].type));
+			int k = pool(b, dead);
 			freed[(size_t)k * (nregs + 1) + nfree[k]++] = b->slot[dead];
 		}
-		b->slot[r] = nfree[c] ? freed[(size_t)c * (nregs + 1) + --nfree[c]] : b_room(b, width);
+		if (nfree[c]) {
+			b->slot[r] = freed[(size_t)c * (nregs + 1) + --nfree[c]];
+			continue;
+		}
+		b->slot[r] = b_room(b, width);
+		if (b->brief[r])
+			b_mark_loose(b, b->slot[r]);
 	}
 }

@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include "softcuda/engine.h"
 #include "softcuda/engine_err.h"
+#include "softcuda/engine_head.h"
 #include "softcuda/engine_ops.h"
 
 enum {
@@ -30,6 +31,9 @@ enum {
 	SC_STACK_RECURSIVE = 65536, /* bytes of local memory per thread where depth is not known */
 	SC_MAX_LOCAL = 524288,	    /* bytes of local memory per thread */
 	SC_RANGES = 64,		    /* remembered memory ranges per worker */
+	SC_BRIEF = 512,		    /* instructions a brief launch takes, about 5 us */
+	SC_MAX_HEAD = 512,	    /* values of a kernel's head */
+	SC_MAX_STRIDE = 1 << 20,    /* bytes or elements from lane to lane that the head knows */
 	SC_NO_REG = -1,
 };
 
@@ -99,7 +103,10 @@ struct cfunc {
 	struct insn *code;	 /* starts at code[0] */
 	struct insn *pre;	 /* entries: values no block changes; ends with STOPPRE; may be NULL */
 	uint32_t ncode, npre;
+	struct head head;	 /* entries compiled by warp: see engine_head.h */
 	uint32_t frame_bytes;	 /* registers and constants */
+	uint32_t steps;		 /* instructions if it only goes forward, by itself; else UINT32_MAX */
+	uint32_t nranges;	 /* remembered ranges it uses; SC_RANGES with its callees */
 	uint32_t local_bytes;	 /* .local and .param variables, per thread */
 	uint32_t nkonst;
 	struct konst *konst;

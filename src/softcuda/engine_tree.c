@@ -172,6 +172,24 @@ static uint32_t stack_need(struct cfunc *f)
 	return f->stack_bytes;
 }
 
+/* The entry a second time, with what a warp computes once in its head. */
+static int compile_by_warp(struct sc_kernel *k)
+{
+	struct kernel_tree *t = &k->tree;
+	int rc = SC_OK;
+	t->by_warp = true;
+	struct cfunc *f = sc_compile(t, k->func, k->why, sizeof(k->why), &rc);
+	t->by_warp = false;
+	if (f && f->head.nvalues == 0) {
+		sc_cfunc_free(f);
+		f = NULL;
+	}
+	if (f)
+		link_calls(t, f);
+	k->by_warp = f;
+	return rc;
+}
+
 static int compile_tree(struct sc_kernel *k, const bool *reached)
 {
 	struct kernel_tree *t = &k->tree;
@@ -200,11 +218,13 @@ static int compile_tree(struct sc_kernel *k, const bool *reached)
 		return SC_OUT_OF_RESOURCES;
 	}
 	k->entry->stack_bytes = need;
-	return SC_OK;
+	return compile_by_warp(k);
 }
 
 int sc_kernel_ready(struct sc_kernel *k)
 {
+	if (atomic_load_explicit(&k->compiled, memory_order_acquire))
+		return k->result;
 	pthread_mutex_lock(&k->module->lock);
 	if (!k->compiled) {
 		bool *reached = NULL;
@@ -212,7 +232,7 @@ int sc_kernel_ready(struct sc_kernel *k)
 		if (!k->result)
 			k->result = compile_tree(k, reached);
 		free(reached);
-		k->compiled = true;
+		atomic_store_explicit(&k->compiled, true, memory_order_release);
 	}
 	pthread_mutex_unlock(&k->module->lock);
 	return k->result;

@@ -7,6 +7,7 @@
  * Operands: o[0] result, o[1] address, o[2] value, o[3] second value of cas; n: enum ptx_atom |
  * HAS_RESULT | SIGNED.
  */
+#include "softcuda/engine_half.h"
 #include "softcuda/engine_mem.h"
 
 enum { HAS_RESULT = 0x40, SIGNED = 0x20 };
@@ -153,6 +154,37 @@ static inline double sum64(double a, double b)
 	static const sc_handler ATOMF##W##_p = ATOMF##W##_f;
 FLOATADD(32, float)
 FLOATADD(64, double)
+
+/* Addition of one half or two; aux holds what SC_HALF_IMM made. A pair is one 32-bit update. */
+static inline uint32_t sum_halves(const struct insn *in, uint32_t a, uint32_t b, bool pair)
+{
+	int64_t how = (int64_t)(intptr_t)in->aux;
+	uint32_t lo = sc_half_op(how, (uint16_t)a, (uint16_t)b, 0);
+	return pair ? lo | (uint32_t)sc_half_op(how, (uint16_t)(a >> 16), (uint16_t)(b >> 16), 0) << 16 : lo;
+}
+#define HALFADD(W)                                                                                 \
+	HANDLER(ATOMH##W##_f)                                                                      \
+	{                                                                                          \
+		const uint##W##_t *b = REG(uint##W##_t, 2);                                        \
+		ACTIVE(w, i)                                                                       \
+		{                                                                                  \
+			uint64_t ea;                                                               \
+			if (!sc_lane_address(w, in, W / 8, true, i, &ea))                          \
+				return NULL;                                                       \
+			uint##W##_t *p = (uint##W##_t *)(uintptr_t)ea, v;                          \
+			uint##W##_t old = __atomic_load_n(p, __ATOMIC_RELAXED);                    \
+			do                                                                         \
+				v = (uint##W##_t)sum_halves(in, old, b[i], W == 32);               \
+			while (!__atomic_compare_exchange_n(p, &old, v, false, __ATOMIC_SEQ_CST,   \
+							    __ATOMIC_RELAXED));                    \
+			if (in->n & HAS_RESULT)                                                    \
+				REG(uint##W##_t, 0)[i] = old;                                      \
+		}                                                                                  \
+		return in + 1;                                                                     \
+	}                                                                                          \
+	static const sc_handler ATOMH##W##_p = ATOMH##W##_f;
+HALFADD(16)
+HALFADD(32)
 
 HANDLER(FENCE_f)
 {

@@ -3,32 +3,32 @@
 #include <math.h>
 #include "softcuda/engine_lanes.h"
 
-#define EQUAL(n)                                                     \
-	CMP_OP(SEQ##n, uint##n##_t, a == b)                          \
-	CMP_OP(SNE##n, uint##n##_t, a != b)
-EQUAL(16) EQUAL(32) EQUAL(64)
+#define EQUAL(n, OP)                                                 \
+	OP(SEQ##n, uint##n##_t, a == b)                              \
+	OP(SNE##n, uint##n##_t, a != b)
+EQUAL(16, CMP16) EQUAL(32, CMP_OP) EQUAL(64, CMP_OP)
 
-#define ORDER(s, T)                                                  \
-	CMP_OP(SLT##s, T, a < b)                                     \
-	CMP_OP(SLE##s, T, a <= b)                                    \
-	CMP_OP(SGT##s, T, a > b)                                     \
-	CMP_OP(SGE##s, T, a >= b)
-ORDER(S16, int16_t) ORDER(U16, uint16_t) ORDER(S32, int32_t) ORDER(U32, uint32_t)
-ORDER(S64, int64_t) ORDER(U64, uint64_t)
+#define ORDER(s, T, OP)                                              \
+	OP(SLT##s, T, a < b)                                         \
+	OP(SLE##s, T, a <= b)                                        \
+	OP(SGT##s, T, a > b)                                         \
+	OP(SGE##s, T, a >= b)
+ORDER(S16, int16_t, CMP16) ORDER(U16, uint16_t, CMP16) ORDER(S32, int32_t, CMP_OP) ORDER(U32, uint32_t, CMP_OP)
+ORDER(S64, int64_t, CMP_OP) ORDER(U64, uint64_t, CMP_OP)
 
 /* Ordered comparisons are false for NaN, the U forms true. */
 #define FLOATS(s, T)                                                 \
-	ORDER(s, T)                                                  \
+	ORDER(s, T, CMP_OP)                                          \
 	CMP_OP(SEQ##s, T, a == b)                                    \
-	CMP_OP(SNE##s, T, a < b || a > b)                            \
-	CMP_OP(SEQU##s, T, !(a < b || a > b))                        \
+	CMP_OP(SNE##s, T, (a < b) | (a > b))                         \
+	CMP_OP(SEQU##s, T, ~((a < b) | (a > b)))                     \
 	CMP_OP(SNEU##s, T, a != b)                                   \
-	CMP_OP(SLTU##s, T, !(a >= b))                                \
-	CMP_OP(SLEU##s, T, !(a > b))                                 \
-	CMP_OP(SGTU##s, T, !(a <= b))                                \
-	CMP_OP(SGEU##s, T, !(a < b))                                 \
-	CMP_OP(SNUM##s, T, a == a && b == b)                         \
-	CMP_OP(SNAN##s, T, a != a || b != b)
+	CMP_OP(SLTU##s, T, ~(a >= b))                                \
+	CMP_OP(SLEU##s, T, ~(a > b))                                 \
+	CMP_OP(SGTU##s, T, ~(a <= b))                                \
+	CMP_OP(SGEU##s, T, ~(a < b))                                 \
+	CMP_OP(SNUM##s, T, (a == a) & (b == b))                      \
+	CMP_OP(SNAN##s, T, (a != a) | (b != b))
 FLOATS(F32, float) FLOATS(F64, double)
 
 #define LOGIC(NAME, EXPR)                                            \

@@ -352,14 +352,9 @@ static const sc_handler TEX_f = sc_tex_op, TEX_p = sc_tex_op;
 static const sc_handler TXQ_f = sc_txq_op, TXQ_p = sc_txq_op;
 static const sc_handler BUILTIN_f = sc_builtin_call, BUILTIN_p = sc_builtin_call;
 
-static const uint32_t bit[SC_LANES] __attribute__((aligned(64))) = {
-	1u << 0,  1u << 1,  1u << 2,  1u << 3,	1u << 4,  1u << 5,  1u << 6,  1u << 7,	1u << 8,  1u << 9,  1u << 10,
-	1u << 11, 1u << 12, 1u << 13, 1u << 14, 1u << 15, 1u << 16, 1u << 17, 1u << 18, 1u << 19, 1u << 20, 1u << 21,
-	1u << 22, 1u << 23, 1u << 24, 1u << 25, 1u << 26, 1u << 27, 1u << 28, 1u << 29, 1u << 30, 1u << 31,
-};
 static void expand_mask(struct warp *w, uint32_t mask)
 {
-	LANES(i) w->lm32[i] = mask & bit[i] ? UINT32_MAX : 0;
+	LANES(i) w->lm32[i] = (mask & sc_lane_bit[i]) == sc_lane_bit[i] ? UINT32_MAX : 0;
 	LANES(i) w->lm64[i] = (uint64_t)(int64_t)(int32_t)w->lm32[i];
 }
 

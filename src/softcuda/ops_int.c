@@ -11,7 +11,6 @@
 #define BASIC(n)                                                                                   \
 	OP2(ADD##n, uint##n##_t, uint##n##_t, uint##n##_t, a + b)                                  \
 	OP2(SUB##n, uint##n##_t, uint##n##_t, uint##n##_t, a - b)                                  \
-	OP2(MULLO##n, uint##n##_t, uint##n##_t, uint##n##_t, (uint64_t)a *(uint64_t)b)             \
 	OP2(AND##n, uint##n##_t, uint##n##_t, uint##n##_t, a & b)                                  \
 	OP2(OR##n, uint##n##_t, uint##n##_t, uint##n##_t, a | b)                                   \
 	OP2(XOR##n, uint##n##_t, uint##n##_t, uint##n##_t, a ^ b)                                  \
@@ -19,10 +18,51 @@
 	OP1(ABS##n, uint##n##_t, int##n##_t, a < 0 ? 0u - (uint##n##_t)a : (uint##n##_t)a)         \
 	OP1(NOT##n, uint##n##_t, uint##n##_t, ~a)                                                  \
 	OP1(CNOT##n, uint##n##_t, uint##n##_t, a == 0)                                             \
-	OP1(MOV##n, uint##n##_t, uint##n##_t, a)                                                   \
-	OP3(MADLO##n, uint##n##_t, uint##n##_t, uint##n##_t, uint##n##_t,                          \
-	    (uint64_t)a *(uint64_t)b + (uint64_t)c)
+	OP1(MOV##n, uint##n##_t, uint##n##_t, a)
 WIDTHS(BASIC)
+#define PRODUCT(n, SUFFIX)                                                                         \
+	OP2(MULLO##n##SUFFIX, uint##n##_t, uint##n##_t, uint##n##_t, (uint64_t)a *(uint64_t)b)     \
+	OP3(MADLO##n##SUFFIX, uint##n##_t, uint##n##_t, uint##n##_t, uint##n##_t,                  \
+	    (uint64_t)a *(uint64_t)b + (uint64_t)c)
+PRODUCT(16, ) PRODUCT(32, ) PRODUCT(64, _any)
+
+/* 64 bits by a constant of 32 (n set, in imm): one of the three partial products is none. */
+#ifdef __AVX2__
+typedef __m256i pair_t;
+#define PAIRS(op) _mm256_##op
+#define EACH_OF(k) _mm256_set1_epi64x(k)
+#else
+typedef __m128i pair_t;
+#define PAIRS(op) _mm_##op
+#define EACH_OF(k) _mm_set1_epi64x(k)
+#endif
+static inline void times_constant(uint64_t *d, const uint64_t *a, int64_t k, const uint64_t *c)
+{
+	const pair_t by = EACH_OF(k), *x = (const pair_t *)(const void *)a, *y = (const pair_t *)(const void *)c;
+	for (size_t i = 0; i < SC_LANES * sizeof(*d) / sizeof(by); i++) {
+		pair_t lo = PAIRS(mul_epu32)(x[i], by), hi = PAIRS(mul_epu32)(PAIRS(srli_epi64)(x[i], 32), by);
+		lo = PAIRS(add_epi64)(lo, PAIRS(slli_epi64)(hi, 32));
+		((pair_t *)(void *)d)[i] = c ? PAIRS(add_epi64)(lo, y[i]) : lo;
+	}
+}
+#define TIMES_CONSTANT(NAME, C)                                                                    \
+	HANDLER(NAME##_imm_f)                                                                      \
+	{                                                                                          \
+		times_constant(REG(uint64_t, 0), REG(uint64_t, 1), in->imm, C);                    \
+		return in + 1;                                                                     \
+	}                                                                                          \
+	HANDLER(NAME##_imm_p)                                                                      \
+	{                                                                                          \
+		uint64_t t[SC_LANES] __attribute__((aligned(64))), *d = REG(uint64_t, 0);          \
+		times_constant(t, REG(uint64_t, 1), in->imm, C);                                   \
+		LANES(i) d[i] = w->lm64[i] ? t[i] : d[i];                                          \
+		return in + 1;                                                                     \
+	}
+TIMES_CONSTANT(MULLO64, NULL) TIMES_CONSTANT(MADLO64, REG(uint64_t, 3))
+#define BY_CONSTANT(NAME)                                                                          \
+	HANDLER(NAME##_f) { return in->n ? NAME##_imm_f(w, in) : NAME##_any_f(w, in); }            \
+	HANDLER(NAME##_p) { return in->n ? NAME##_imm_p(w, in) : NAME##_any_p(w, in); }
+BY_CONSTANT(MULLO64) BY_CONSTANT(MADLO64)
 
 /* Shift amounts are 32-bit and clamp at the width. */
 /* An amount written in the instruction is in imm and less than the width (n set): the loop then has one
@@ -42,25 +82,33 @@ OP2(SHL16, uint16_t, uint16_t, uint32_t, b > 15 ? 0 : (uint32_t)a << (b & 15))
 OP2(SHRU16, uint16_t, uint16_t, uint32_t, b > 15 ? 0 : (uint32_t)a >> (b & 15))
 OP2(SHRS16, int16_t, int16_t, uint32_t, (int32_t)a >> (b > 15 ? 15 : b))
 
+/* The lanes' bits of a predicate as masks of 32 bits. */
+static inline void spread(uint32_t p, uint32_t m[SC_LANES])
+{
+	LANES(i) m[i] = (p & sc_lane_bit[i]) == sc_lane_bit[i] ? UINT32_MAX : 0;
+}
 #define SELECT(n)                                                                                  \
 	HANDLER(SELP##n##_f)                                                                       \
 	{                                                                                          \
+		uint32_t s[SC_LANES] __attribute__((aligned(64)));                                 \
 		uint##n##_t *d = REG(uint##n##_t, 0);                                              \
 		const uint##n##_t *a = REG(uint##n##_t, 1), *b = REG(uint##n##_t, 2);              \
-		uint32_t p = PRED(3);                                                              \
-		LANES(i)                                                                           \
-		{                                                                                  \
-			uint##n##_t m = (uint##n##_t)(0 - (uint##n##_t)((p >> i) & 1));            \
-			d[i] = (a[i] & m) | (b[i] & (uint##n##_t)~m);                              \
-		}                                                                                  \
+		spread(PRED(3), s);                                                                \
+		LANES(i) d[i] = (int##n##_t)(int32_t)s[i] ? a[i] : b[i];                           \
 		return in + 1;                                                                     \
 	}                                                                                          \
 	HANDLER(SELP##n##_p)                                                                       \
 	{                                                                                          \
+		uint32_t s[SC_LANES] __attribute__((aligned(64)));                                 \
 		uint##n##_t *d = REG(uint##n##_t, 0);                                              \
 		const uint##n##_t *a = REG(uint##n##_t, 1), *b = REG(uint##n##_t, 2);              \
-		uint32_t p = PRED(3);                                                              \
-		ACTIVE(w, i) d[i] = p >> i & 1 ? a[i] : b[i];                                      \
+		const SC_CAT(lmt_, uint##n##_t) *m = LM(uint##n##_t);                              \
+		spread(PRED(3), s);                                                                \
+		LANES(i)                                                                           \
+		{                                                                                  \
+			uint##n##_t v = (int##n##_t)(int32_t)s[i] ? a[i] : b[i];                   \
+			d[i] = m[i] ? v : d[i];                                                    \
+		}                                                                                  \
 		return in + 1;                                                                     \
 	}
 WIDTHS(SELECT)
@@ -557,6 +605,12 @@ HANDLER(ISSPACEP_f)
 	return in + 1;
 }
 static const sc_handler ISSPACEP_p = ISSPACEP_f;
+
+/* o[1]: where the head has the value of lane 0; imm: what it grows by from lane to lane. */
+#define SPREAD(n)                                                                                  \
+	LANE_OP(SPREAD##n, uint##n##_t, const uint##n##_t v = (uint##n##_t)*(const uint64_t *)(const void *)(w->r + in->o[1]); \
+		const uint##n##_t step = (uint##n##_t)in->imm, v + step * (uint##n##_t)i)
+SPREAD(32) SPREAD(64)
 
 void SC_INSTALL(int)(struct sc_op_fn *t);
 void SC_INSTALL(int)(struct sc_op_fn *t)

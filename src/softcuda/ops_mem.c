@@ -95,6 +95,88 @@
 LOADS(G, sc_access_global)
 LOADS(X, sc_access_any)
 
+/* A: o[1] is where the address of lane 0 lies; n: all lanes have the same, else they follow each other. */
+static inline uint64_t base_of(struct warp *w, const struct insn *in)
+{
+	return *(const uint64_t *)(const void *)(w->r + in->o[1]) + (uint64_t)in->imm;
+}
+
+static inline bool base_ok(struct warp *w, const struct insn *in, uint64_t va, uint32_t size)
+{
+	return (va & (size - 1)) == 0 && sc_in_range(&w->k->range[in->o[5]], va, in->n ? size : size * SC_LANES);
+}
+
+/* The commonest: lanes that follow each other, within the range used last. */
+static inline bool run_ok(struct warp *w, const struct insn *in, uint64_t va, uint32_t size)
+{
+	return __builtin_expect(!in->n && (va & (size - 1)) == 0 && sc_in_range(&w->k->range[in->o[5]], va, size * SC_LANES), 1);
+}
+
+/* Not all of it in the range used last: each active lane on its own. */
+static __attribute__((noinline)) bool each_lane_ok(struct warp *w, const struct insn *in, uint64_t va, uint32_t size, bool write)
+{
+	ACTIVE(w, i)
+	{
+		uint64_t at = va + (in->n ? 0 : (uint64_t)i * size);
+		if ((at & (size - 1)) != 0 || !sc_lane_ok(w, in->o[5], at, size, i)) {
+			sc_mem_fault(w, in, (int)i, at, size, write);
+			return false;
+		}
+	}
+	return true;
+}
+
+#define LOAD_BASE(NAME, S, D)                                                                      \
+	static __attribute__((noinline)) const struct insn *NAME##_p(struct warp *w, const struct insn *in) \
+	{                                                                                          \
+		uint64_t va = base_of(w, in);                                                      \
+		const S *p = (const S *)(uintptr_t)va;                                             \
+		D *d = REG(D, 0);                                                                  \
+		if (!base_ok(w, in, va, sizeof(S)) && !each_lane_ok(w, in, va, sizeof(S), false))  \
+			return NULL;                                                               \
+		ACTIVE(w, i) d[i] = (D)p[in->n ? 0 : i];                                           \
+		return in + 1;                                                                     \
+	}                                                                                          \
+	HANDLER(NAME##_f)                                                                          \
+	{                                                                                          \
+		uint64_t va = base_of(w, in);                                                      \
+		if (!run_ok(w, in, va, sizeof(S)))                                                 \
+			return NAME##_p(w, in);                                                    \
+		const S *p = (const S *)(uintptr_t)va;                                             \
+		D *d = REG(D, 0);                                                                  \
+		LANES(i) d[i] = (D)p[i];                                                           \
+		return in + 1;                                                                     \
+	}
+#define STORE_BASE(NAME, D, S)                                                                     \
+	static __attribute__((noinline)) const struct insn *NAME##_p(struct warp *w, const struct insn *in) \
+	{                                                                                          \
+		uint64_t va = base_of(w, in);                                                      \
+		S *p = (S *)(uintptr_t)va;                                                         \
+		const D *d = REG(const D, 0);                                                      \
+		if (!base_ok(w, in, va, sizeof(S)) && !each_lane_ok(w, in, va, sizeof(S), true))   \
+			return NULL;                                                               \
+		ACTIVE(w, i) p[in->n ? 0 : i] = (S)d[i];                                           \
+		return in + 1;                                                                     \
+	}                                                                                          \
+	HANDLER(NAME##_f)                                                                          \
+	{                                                                                          \
+		uint64_t va = base_of(w, in);                                                      \
+		if (!run_ok(w, in, va, sizeof(S)))                                                 \
+			return NAME##_p(w, in);                                                    \
+		S *p = (S *)(uintptr_t)va;                                                         \
+		const D *d = REG(const D, 0);                                                      \
+		LANES(i) p[i] = (S)d[i];                                                           \
+		return in + 1;                                                                     \
+	}
+LOAD_BASE(LDAU8_16, uint8_t, uint16_t) LOAD_BASE(LDAS8_16, int8_t, int16_t) LOAD_BASE(LDAU8_32, uint8_t, uint32_t)
+LOAD_BASE(LDAS8_32, int8_t, int32_t) LOAD_BASE(LDAU8_64, uint8_t, uint64_t) LOAD_BASE(LDAS8_64, int8_t, int64_t)
+LOAD_BASE(LDA16_16, uint16_t, uint16_t) LOAD_BASE(LDAU16_32, uint16_t, uint32_t) LOAD_BASE(LDAS16_32, int16_t, int32_t)
+LOAD_BASE(LDAU16_64, uint16_t, uint64_t) LOAD_BASE(LDAS16_64, int16_t, int64_t) LOAD_BASE(LDA32_32, uint32_t, uint32_t)
+LOAD_BASE(LDAU32_64, uint32_t, uint64_t) LOAD_BASE(LDAS32_64, int32_t, int64_t) LOAD_BASE(LDA64_64, uint64_t, uint64_t)
+STORE_BASE(STA16_8, uint16_t, uint8_t) STORE_BASE(STA32_8, uint32_t, uint8_t) STORE_BASE(STA64_8, uint64_t, uint8_t)
+STORE_BASE(STA16_16, uint16_t, uint16_t) STORE_BASE(STA32_16, uint32_t, uint16_t) STORE_BASE(STA64_16, uint64_t, uint16_t)
+STORE_BASE(STA32_32, uint32_t, uint32_t) STORE_BASE(STA64_32, uint64_t, uint32_t) STORE_BASE(STA64_64, uint64_t, uint64_t)
+
 /* Vectors: n = elements | log2 of register bytes << 4 | sign-extend << 7. */
 static const uint8_t vec_operand[4] = { 0, 2, 3, 4 };
 

@@ -126,7 +126,10 @@ static u32 hfloat(u16 x, u16 y) { float f = (float)half_value(x); u32 u; memcpy(
 static u32 hint(u16 x, u16 y) { long double v = truncl(half_value(x)); return (u32)(int32_t)v; }
 static u32 hround(u16 x, u16 y) { return half_of((long double)(double)(float)(half_value(x) * 1.0009765625L + half_value(y) * 0.001953125L)); }
 static u32 hpair(u16 x, u16 y) { return hadd(x, x) | hadd(y, y) << 16; }
+static u32 hminx(u16 x, u16 y) { u16 a = x & 0x7fff, b = y & 0x7fff; return (u32)(a < b ? a : b) | ((x ^ y) & 0x8000); }
+static u32 hmaxx(u16 x, u16 y) { u16 a = x & 0x7fff, b = y & 0x7fff; return (u32)(a > b ? a : b) | ((x ^ y) & 0x8000); }
 static const struct { const char *body; ref16 want; } rowsh[] = {
+	{ "min.xorsign.abs.f16 %h3,%h1,%h2;" STORE16, hminx }, { "max.xorsign.abs.f16 %h3,%h1,%h2;" STORE16, hmaxx },
 	{ "add.f16 %h3,%h1,%h2;" STORE16, hadd }, { "sub.f16 %h3,%h1,%h2;" STORE16, hsub }, { "mul.f16 %h3,%h1,%h2;" STORE16, hmul },
 	{ "fma.rn.f16 %h3,%h1,%h2,%h1;" STORE16, hfma }, { "neg.f16 %h3,%h1;" STORE16, hneg }, { "abs.f16 %h3,%h1;" STORE16, habs },
 	{ "setp.lt.f16 %p1,%h1,%h2;selp.u32 %r2,1,0,%p1;", hlt }, { "cvt.f32.f16 %f1,%h1;mov.b32 %r2,%f1;", hfloat },
@@ -236,6 +239,120 @@ static void test_atomics(void **state)
 	dev_free(v);
 }
 
+/* ---- pairs of halves: comparisons, and additions to memory */
+static double value16(u16 h, bool bf16, bool ftz)
+{
+	int mant = bf16 ? 7 : 10, bias = bf16 ? 127 : 15, exp = (h & 0x7fff) >> mant, max = bf16 ? 255 : 31;
+	double frac = h & ((1 << mant) - 1), v = exp == max ? (frac != 0 ? NAN : INFINITY) :
+		exp ? ldexp(frac + (1 << mant), exp - bias - mant) : ftz ? 0 : ldexp(frac, 1 - bias - mant);
+	return h & 0x8000 ? -v : v;
+}
+
+static bool holds(int cmp, double a, double b)
+{
+	switch (cmp) {
+	case 0: return a < b;
+	case 1: return a == b;
+	case 2: return !(a <= b); /* gtu */
+	case 3: return !isnan(a) && !isnan(b);
+	default: return !(a == b); /* neu */
+	}
+}
+
+/* Each thread compares its word with its neighbour's, halves with halves. */
+static void test_pairs(void **state)
+{
+	static const char *const cmp[] = { "lt", "eq", "gtu", "num", "neu" };
+	static const u16 special[] = { 0, 0x8000, 1, 0x8001, 0x7c00, 0xfc00, 0x7e00, 0x7f80, 0xff80, 0x7fff, 0x3c00, 0x3f80, 0x03ff, 0x007f };
+	u32 seed = 5;
+	for (int i = 0; i < 2 * N; i++)
+		((u16 *)in)[i] = i % 3 ? special[noise(&seed) % 14] : (u16)noise(&seed);
+	for (int k = 0; k < 20; k++) {
+		bool bf16 = k >= 10, ftz = !bf16 && k >= 5;
+		const char *c = cmp[k % 5], *t = bf16 ? "bf16x2" : "f16x2", *f = ftz ? ".ftz" : "";
+		char body[1024];
+		snprintf(body, sizeof(body),
+			 "ld.global.u32 %%r1,[%%l3];\nshfl.sync.bfly.b32 %%r3,%%r1,1,31,-1;\nsetp.%s%s.%s %%p1|%%p2,%%r1,%%r3;\nset.%s%s.%s.%s %%r2,%%r1,%%r3;\n"
+			 "setp.gt.s32 %%p3,%%r1,0;\nsetp.%s.or%s.%s %%p4|%%p5,%%r1,%%r3,%%p3;\nst.global.u32 [%%l4],%%r2;\n"
+			 "selp.u32 %%r4,1,0,%%p1;\n@%%p2 or.b32 %%r4,%%r4,2;\n@%%p4 or.b32 %%r4,%%r4,4;\n@%%p5 or.b32 %%r4,%%r4,8;\nst.global.u32 [%%l4+4],%%r4;",
+			 c, f, t, c, f, t, t, c, f, t);
+		char wide[1200]; /* in has 4 bytes a thread, out 8 */
+		snprintf(wide, sizeof(wide), "mul.wide.u32 %%l5,%%r0,4;\nadd.s64 %%l3,%%l0,%%l5;\n%s", body);
+		run(8, wide, 96);
+		for (u32 i = 0; i < N; i++) {
+			u32 a = ((u32 *)in)[i], b = ((u32 *)in)[i ^ 1], want = 0, flags = 0;
+			for (int h = 0; h < 2; h++) {
+				bool yes = holds(k % 5, value16((u16)(a >> 16 * h), bf16, ftz), value16((u16)(b >> 16 * h), bf16, ftz));
+				want |= yes ? (bf16 ? 0x3f80u : 0x3c00u) << 16 * h : 0;
+				flags |= (u32)yes << h | (u32)(yes || (int32_t)a > 0) << (h + 2);
+			}
+			if (((u32 *)out)[2 * i] != want || ((u32 *)out)[2 * i + 1] != flags)
+				fail_msg("%s%s.%s %#x %#x: %#x %u, want %#x %u", c, f, t, a, b, ((u32 *)out)[2 * i], ((u32 *)out)[2 * i + 1], want, flags);
+		}
+	}
+}
+
+/* Sums that every order makes exactly: what each thread finds is the sum before it, and all differ. */
+static void test_half_additions(void **state)
+{
+	static const struct { const char *type, *one; u32 bits, high; } rows[] = {
+		{ "f16", "mov.b16 %h1,0x3c00;", 0, 0 }, { "bf16", "mov.b16 %h1,0x3f80;", 0, 0 },
+		{ "f16x2", "mov.u32 %r5,0xb8003c00;", 1, 0xb800 }, { "bf16x2", "mov.u32 %r5,0xbf003f80;", 1, 0xbf00 },
+	};
+	for (int k = 0; k < 8; k++) {
+		bool pair = rows[k % 4].bits, bf16 = k % 2, shared = k >= 4;
+		char body[1024];
+		snprintf(body, sizeof(body),
+			 ".shared .align 8 .b8 sh[16];\nmov.u32 %%r6,0;\nst.shared.u32 [sh],%%r6;\nbar.sync 0;\n%s\n"
+			 "atom.%s.add.noftz.%s %s,[%s],%s;\nred.%s.add.noftz.%s [%s+4],%s;\n%sst.global.u32 [%%l4],%%r7;\n"
+			 "bar.sync 0;\nld.%s.u32 %%r8,[%s];\nst.global.u32 [%%l4+4],%%r8;",
+			 rows[k % 4].one, shared ? "shared" : "global", rows[k % 4].type, pair ? "%r7" : "%h2", shared ? "sh" : "%l0", pair ? "%r5" : "%h1",
+			 shared ? "shared" : "global", rows[k % 4].type, shared ? "sh" : "%l0", pair ? "%r5" : "%h1", pair ? "" : "cvt.u32.u16 %r7,%h2;\n",
+			 shared ? "shared" : "global", shared ? "sh" : "%l0");
+		memset(in, 0, 64);
+		run(8, body, N);
+		bool seen[N] = { false };
+		for (u32 i = 0; i < N; i++) {
+			u32 got = ((u32 *)out)[2 * i], sum = ((u32 *)out)[2 * i + 1];
+			double before = value16((u16)got, bf16, false);
+			assert_true(before >= 0 && before < N && before == floor(before) && !seen[(int)before]);
+			seen[(int)before] = true;
+			assert_true(value16((u16)sum, bf16, false) == N);
+			if (pair) { /* the upper halves fall by a half */
+				assert_true(value16((u16)(got >> 16), bf16, false) == -0.5 * before);
+				assert_true(value16((u16)(sum >> 16), bf16, false) == -0.5 * N);
+			}
+		}
+	}
+}
+
+static void test_xorsign(void **state)
+{
+	static const u32 special[] = { 0, 0x80000000, 1, 0x80000001, 0x007fffff, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00001, 0x3f800000, 0xbf800000 };
+	u32 seed = 8;
+	for (int i = 0; i < 2 * N; i++)
+		((u32 *)in)[i] = i % 3 ? special[noise(&seed) % 11] : noise(&seed);
+	for (int k = 0; k < 8; k++) {
+		bool max = k & 1, nan = k & 2, ftz = k & 4;
+		char body[512];
+		snprintf(body, sizeof(body), "ld.global.v2.f32 {%%f1,%%f2},[%%l3];\n%s%s%s.xorsign.abs.f32 %%f3,%%f1,%%f2;\nst.global.f32 [%%l4],%%f3;",
+			 max ? "max" : "min", ftz ? ".ftz" : "", nan ? ".NaN" : "");
+		run(8, body, 96);
+		for (u32 i = 0; i < N; i++) {
+			u32 a = ((u32 *)in)[2 * i], b = ((u32 *)in)[2 * i + 1], x = a & 0x7fffffff, y = b & 0x7fffffff, want;
+			bool na = x > 0x7f800000, nb = y > 0x7f800000;
+			x = ftz && x < 0x00800000 ? 0 : x;
+			y = ftz && y < 0x00800000 ? 0 : y;
+			if (nan ? na || nb : na && nb)
+				want = 0x7fffffff;
+			else
+				want = (na ? y : nb ? x : (x < y) == max ? y : x) | ((a ^ b) & 0x80000000);
+			if (((u32 *)out)[2 * i] != want)
+				fail_msg("%s %#x %#x: %#x, want %#x", body, a, b, ((u32 *)out)[2 * i], want);
+		}
+	}
+}
+
 /* Whose result nobody reads, on shared memory: all lanes one word, lanes apart, through 32-bit addresses. */
 static void test_shared_additions(void **state)
 {
@@ -256,6 +373,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_16_bits), cmocka_unit_test(test_halves), cmocka_unit_test(test_vectors),
 		cmocka_unit_test(test_atomics), cmocka_unit_test(test_shared_additions),
+		cmocka_unit_test(test_pairs), cmocka_unit_test(test_half_additions), cmocka_unit_test(test_xorsign),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
