@@ -300,6 +300,32 @@ int cuda_image_ptx(const void *data, size_t len, unsigned sm, struct cuda_ptx *o
 	}
 }
 
+static void give_entry(const struct entry *e, cuda_image_fn *fn, void *ctx)
+{
+	struct cuda_ptx plain;
+
+	if ((e->kind != FATBIN_PTX && e->kind != FATBIN_ELF) || take(e, &plain, NULL, 0)) {
+		fn(ctx, CUDA_IMAGE_UNKNOWN, e->payload, e->plain_size > e->payload_size ? e->plain_size : e->payload_size);
+		return;
+	}
+	fn(ctx, e->kind == FATBIN_PTX ? CUDA_IMAGE_PTX : CUDA_IMAGE_ELF, plain.text, plain.len);
+	cuda_ptx_free(&plain);
+}
+
+void cuda_image_each(const void *data, size_t len, cuda_image_fn *fn, void *ctx)
+{
+	enum cuda_image_kind kind = cuda_image_kind(data, len);
+	const uint8_t *p = data;
+	struct entry e;
+
+	if (kind != CUDA_IMAGE_FATBIN || len < FATBIN_HEADER_SIZE) {
+		fn(ctx, kind == CUDA_IMAGE_PTX || kind == CUDA_IMAGE_ELF ? kind : CUDA_IMAGE_UNKNOWN, data, len);
+		return;
+	}
+	for (size_t pos = get16(p + 6); pos < len && !next_entry(p, len, &pos, &e, NULL, 0);)
+		give_entry(&e, fn, ctx);
+}
+
 void cuda_ptx_free(struct cuda_ptx *ptx)
 {
 	free(ptx->owned);

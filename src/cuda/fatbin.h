@@ -61,4 +61,9 @@ int cuda_image_measure(const void *image, struct cuda_image *out, char *err, siz
  */
 int cuda_image_ptx(const void *data, size_t len, unsigned sm, struct cuda_ptx *out, char *err, size_t err_len);
 void cuda_ptx_free(struct cuda_ptx *ptx);
+
+/* The PTX texts and cubins of an image, decompressed, one call each (data only during it); what is of another kind
+ * or cannot be read comes as CUDA_IMAGE_UNKNOWN with its bytes as they lie there. */
+typedef void cuda_image_fn(void *ctx, enum cuda_image_kind kind, const void *data, size_t len);
+void cuda_image_each(const void *data, size_t len, cuda_image_fn *fn, void *ctx);
 #endif

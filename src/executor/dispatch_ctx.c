@@ -99,10 +99,19 @@ static void drop_handle(struct exec *x, enum obj_kind kind, struct obj *o)
 		if (!s->ctx || o->ctx == s->ctx)                                          \
 			drop_handle(s->x, OBJ_##kind, o);                                 \
 	}
-DROP(MODULE)
 DROP(FUNC)
 DROP(STREAM)
 DROP(EVENT)
+
+static void drop_MODULE(void *arg, struct obj *o)
+{
+	struct sweep *s = arg;
+
+	if (s->ctx && o->ctx != s->ctx)
+		return;
+	s->x->env->ops->quota_give(s->x->env->ops_ctx, o->bytes);
+	drop_handle(s->x, OBJ_MODULE, o);
+}
 
 /* Everything that belongs to the context; the context is current on this thread. */
 static void drop_ctx_objects(struct exec *x, struct obj *ctx, uint32_t handle)

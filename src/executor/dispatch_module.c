@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include "cuda/footprint.h"
 #include "executor/call.h"
 #include "wire/func_meta.h"
 #include "wire/ops_dec.h"
@@ -139,25 +140,87 @@ static int load_with_logs(struct exec *x, struct call *c, const struct vgpu_in_m
 	return rc;
 }
 
+/* ---- what a module takes: its code and its variables ---- */
+
+struct variables {
+	struct exec *x;
+	CUmodule module;
+	uint64_t bytes;
+};
+
+static void sum_variable(void *ctx, const char *name)
+{
+	struct variables *v = ctx;
+	CUdeviceptr p;
+	size_t n = 0;
+
+	if (!v->x->drv->cuModuleGetGlobal_v2(&p, &n, v->module, name) && __builtin_add_overflow(v->bytes, n, &v->bytes))
+		v->bytes = UINT64_MAX;
+}
+
+/* Where the image does not say it in figures, the driver is asked once it is loaded. */
+static int settle(struct exec *x, const struct obj *image, CUmodule m, uint64_t *held)
+{
+	struct variables v = {.x = x, .module = m};
+
+	cuda_image_footprint(image->data, image->bytes, sum_variable, &v);
+	if (__builtin_add_overflow(v.bytes, image->bytes, &v.bytes))
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	v.bytes = charged_linear(v.bytes);
+	if (v.bytes <= *held)
+		return CUDA_SUCCESS;
+	if (x->env->ops->quota_take(x->env->ops_ctx, v.bytes - *held))
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	*held = v.bytes;
+	return CUDA_SUCCESS;
+}
+
+static int load(struct exec *x, struct call *c, const struct vgpu_in_module_load *in,
+		struct vgpu_out_module_load *out, const struct obj *image, CUmodule *m)
+{
+	return in->info_cap || in->error_cap ? load_with_logs(x, c, in, out, image->data, m)
+					     : (int)x->drv->cuModuleLoadData(m, image->data);
+}
+
+/* *held: quota the module then holds. */
+static int load_charged(struct exec *x, struct call *c, const struct vgpu_in_module_load *in,
+			struct vgpu_out_module_load *out, const struct obj *image, CUmodule *m, uint64_t *held)
+{
+	struct cuda_footprint f = cuda_image_footprint(image->data, image->bytes, NULL, NULL);
+	int rc;
+
+	*held = charged_linear(f.bytes);
+	if (x->env->ops->quota_take(x->env->ops_ctx, *held))
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	rc = load(x, c, in, out, image, m);
+	if (!rc && !f.exact)
+		rc = settle(x, image, *m, held);
+	if (!rc)
+		return rc;
+	if (*m)
+		x->drv->cuModuleUnload(*m);
+	x->env->ops->quota_give(x->env->ops_ctx, *held);
+	return rc;
+}
+
 int op_module_load(struct exec *x, struct call *c, const struct vgpu_in_module_load *in,
 		   struct vgpu_out_module_load *out, struct obj *image)
 {
 	CUmodule m = NULL;
+	uint64_t held;
 	struct obj *o;
 	int rc;
 
 	if (!image_take(x, image, in->image))
 		return CUDA_ERROR_INVALID_HANDLE;
-	if (in->info_cap || in->error_cap)
-		rc = load_with_logs(x, c, in, out, image->data, &m);
-	else
-		rc = x->drv->cuModuleLoadData(&m, image->data);
+	rc = load_charged(x, c, in, out, image, &m, &held);
 	image_free(x, image, in->image);
 	if (rc)
 		return rc;
-	o = obj_add(&x->handles, OBJ_MODULE, c->ctx, m);
+	o = obj_add_with(&x->handles, OBJ_MODULE, c->ctx, m, 0, held, NULL);
 	if (!o) {
 		x->drv->cuModuleUnload(m);
+		x->env->ops->quota_give(x->env->ops_ctx, held);
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	}
 	out->module = obj_handle(o);
@@ -205,6 +268,7 @@ int op_module_unload(struct exec *x, struct call *c, const struct vgpu_in_module
 		obj_release(&x->handles, OBJ_FUNC, o, o->parent);
 	}
 	rc = x->drv->cuModuleUnload(real);
+	x->env->ops->quota_give(x->env->ops_ctx, module->bytes);
 	obj_release(&x->handles, OBJ_MODULE, module, in->module);
 	return rc;
 }
