@@ -161,7 +161,8 @@ unsigned array_format_bytes(CUarray_format f); /* 0: not one of CUDA's plain one
 
 /* pool.c */
 void pool_given_back(const struct gmem *m); /* an allocation of a pool was freed */
-bool pool_settle(void); /* waits for frees whose streams are through; false: there were none */
+bool pool_leaving(void); /* are frees under way? */
+void pool_settle(void);	 /* waits until they are through */
 
 /* launch.c */
 int device_limit(unsigned attr, int otherwise);

@@ -151,9 +151,13 @@ static int alloc(struct gobj *ctx, struct request *q, CUdeviceptr *out)
 	for (;;) {
 		struct gmem m = { .kind = GM_DEVICE, .ctx = ctx, .pool = q->pool };
 
+		bool leaving = pool_leaving(); /* before: it may be gone by the time we are refused */
+
 		rc = alloc_wire(ctx, q, &p);
-		if (rc == CUDA_ERROR_OUT_OF_MEMORY && pool_settle())
+		if (rc == CUDA_ERROR_OUT_OF_MEMORY && leaving) {
+			pool_settle();
 			rc = alloc_wire(ctx, q, &p);
+		}
 		if (rc)
 			break;
 		m.base = p;

@@ -132,13 +132,13 @@ struct leaving {
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t change;
-	unsigned n;
+	_Atomic unsigned n;
 } under_way = { .lock = PTHREAD_MUTEX_INITIALIZER, .change = PTHREAD_COND_INITIALIZER };
 
 static void count(int by)
 {
 	pthread_mutex_lock(&under_way.lock);
-	under_way.n += (unsigned)by;
+	atomic_fetch_add(&under_way.n, (unsigned)by);
 	pthread_cond_broadcast(&under_way.change);
 	pthread_mutex_unlock(&under_way.lock);
 }
@@ -152,19 +152,21 @@ static void leave(void *arg, uint64_t entry)
 	count(-1);
 }
 
-bool pool_settle(void)
+bool pool_leaving(void)
+{
+	return atomic_load_explicit(&under_way.n, memory_order_relaxed);
+}
+
+void pool_settle(void)
 {
 	struct timespec until;
-	bool any;
 
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += SETTLE_S;
 	pthread_mutex_lock(&under_way.lock);
-	any = under_way.n;
-	while (under_way.n && pthread_cond_timedwait(&under_way.change, &under_way.lock, &until) != ETIMEDOUT)
+	while (atomic_load(&under_way.n) && pthread_cond_timedwait(&under_way.change, &under_way.lock, &until) != ETIMEDOUT)
 		;
 	pthread_mutex_unlock(&under_way.lock);
-	return any;
 }
 
 CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream stream)
