@@ -23,6 +23,13 @@ check: stage
 bench: stage
 	@bench/run --build $(BUILD)
 
+# Packages in build/deb; stripped, with their dependencies written in.
+deb: stage
+	@command -v dh_dkms >/dev/null || { echo "make deb needs: apt-get install debhelper dh-dkms"; exit 1; }
+	@rm -rf $(BUILD)/deb && mkdir -p $(BUILD)/deb
+	@DEB_BUILD_OPTIONS=noautodbgsym DEB_DESTINATION=$(BUILD)/deb debian/rules binary >$(BUILD)/deb.log 2>&1 || { tail -20 $(BUILD)/deb.log; exit 1; }
+	@debian/rules clean >>$(BUILD)/deb.log 2>&1; ls $(BUILD)/deb/*.deb
+
 fuzz:
 	@fuzz/run
 
@@ -32,4 +39,4 @@ format:
 clean:
 	@rm -rf $(BUILD)
 
-.PHONY: all stage demo check bench fuzz format clean
+.PHONY: all stage demo check bench deb fuzz format clean

@@ -151,6 +151,12 @@ static struct vgpu_err *resolve_ids(struct vgpud_config *c)
 	return NULL;
 }
 
+static struct vgpu_err *use_softcuda(struct vgpud_config *c)
+{
+	return where_is(WHERE_SOFTCUDA, c->driver, sizeof(c->driver))
+		       ? err_new("driver: softcuda's libcuda.so.1 is not installed beside vgpud") : NULL;
+}
+
 /* $VGPU_DRIVER, else the key, else NVIDIA's where there is a device, else softcuda. */
 static struct vgpu_err *resolve_driver(struct vgpud_config *c)
 {
@@ -169,11 +175,11 @@ static struct vgpu_err *resolve_driver(struct vgpud_config *c)
 				strcpy(c->driver, nvidia[i]);
 				return NULL;
 			}
-		if (where_is(WHERE_SOFTCUDA, c->driver, sizeof(c->driver)))
-			return err_new("driver: no NVIDIA device, and softcuda's libcuda.so.1 is not installed "
-				       "beside vgpud");
 		log_info("no NVIDIA device: the device is softcuda, on the CPU");
+		return use_softcuda(c);
 	}
+	if (!strcmp(c->driver, "softcuda"))
+		return use_softcuda(c);
 	if (access(c->driver, R_OK))
 		return err_sys(errno, "driver: %s", c->driver);
 	return NULL;

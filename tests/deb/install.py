@@ -1,0 +1,112 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The packages of "make deb" in a test root: installed, used, removed, purged.
+
+The root is this machine's own under an overlay, in a mount namespace: nothing of it is changed, and what the
+packages depend on is there already. Skipped without packages, without root, or where overlays do not work.
+"""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+DEBS = pathlib.Path(os.environ['VGPU_BUILD']) / 'deb'
+PACKAGES = ['openvgpu-host', 'openvgpu-guest', 'openvgpu-doctor']  # guest-dkms needs dkms and a kernel's headers
+# What dpkg and the loader write about any package.
+FOREIGN = ('var/lib/dpkg', 'var/cache', 'var/log', 'etc/ld.so.cache', 'var/lib/systemd', 'tmp', 'run', 'root', 'test', 'proc', 'dev')
+
+
+def skip(why):
+    print('skipped:', why)
+    sys.exit(77)
+
+
+def run(*words, **more):
+    r = subprocess.run(words, capture_output=True, text=True, timeout=120, **more)
+    assert r.returncode == 0, (words, r.returncode, r.stdout, r.stderr)
+    return r.stdout
+
+
+def inside(root, script):
+    return run('chroot', root, '/bin/sh', '-ec', 'export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; ' + script)
+
+
+def left(upper):
+    """Files the packages have left: paths in the overlay's upper layer that are not others' bookkeeping."""
+    out = []
+    for p in pathlib.Path(upper).rglob('*'):
+        name = str(p.relative_to(upper))
+        # A character device 0:0 is the overlay's mark of a removed file.
+        if not name.startswith(FOREIGN) and not p.is_dir() and not (p.is_char_device() and p.lstat().st_rdev == 0):
+            out.append(name)
+    return sorted(out)
+
+
+USE = '''
+vgpud -n
+NOTIFY_SOCKET= vgpud &
+daemon=$!
+trap 'kill $daemon; wait $daemon || true' EXIT
+tries=0
+until vgpu-admin status >/test/status 2>&1; do tries=$((tries + 1)); test $tries -lt 2000; done
+vgpu-admin register-vm vm1 --quota 64M >/dev/null
+vgpu-admin list-vms
+cat /test/status
+vgpu-doctor --mode share --format json >/test/doctor || true
+test -s /test/doctor
+'''
+
+
+def check(root, upper):
+    inside(root, 'dpkg -i ' + ' '.join(f'/test/{p.name}' for p in sorted(DEBS.glob('*.deb')) if p.name.split('_')[0] in PACKAGES))
+    assert 'usr/sbin/vgpud' in left(upper)
+    shown = inside(root, USE)
+    assert 'softcuda' in shown and 'vm1' in shown, shown
+    print('ok installed and used', flush=True)
+    inside(root, 'dpkg -r ' + ' '.join(PACKAGES))
+    rest = left(upper)
+    assert [p for p in rest if p.startswith('var/lib/openvgpu')] and 'etc/openvgpu/vgpud.conf' in rest, rest
+    assert not [p for p in rest if p.startswith('usr/')], rest
+    print('ok removed: configuration and state are left, nothing else', flush=True)
+    inside(root, 'dpkg -P ' + ' '.join(PACKAGES))
+    # The user stays, as for every package: a number that may own files is not given to another.
+    rest = [p for p in left(upper) if p not in ('etc/passwd', 'etc/passwd-', 'etc/shadow', 'etc/shadow-', 'etc/group', 'etc/group-',
+                                                'etc/gshadow', 'etc/gshadow-', 'etc/.pwd.lock')]
+    assert rest == [], rest
+    print('ok purged: nothing is left', flush=True)
+
+
+def main():
+    if not list(DEBS.glob('openvgpu-host_*.deb')):
+        skip('no packages: make deb')
+    if os.geteuid() != 0:
+        skip('a test root needs root')
+    if os.environ.get('DEB_TEST_INNER') != '1':
+        os.execvpe('unshare', ['unshare', '-m', '--propagation', 'private', sys.executable, __file__], dict(os.environ, DEB_TEST_INNER='1'))
+    with tempfile.TemporaryDirectory(prefix='vgpu-deb.') as tmp:
+        run('mount', '-t', 'tmpfs', 'none', tmp)
+        upper, root = f'{tmp}/upper', f'{tmp}/root'
+        for d in (upper, f'{tmp}/work', root):
+            os.mkdir(d)
+        r = subprocess.run(['mount', '-t', 'overlay', 'none', '-o', f'lowerdir=/,upperdir={upper},workdir={tmp}/work', root],
+                           capture_output=True, text=True)
+        if r.returncode:
+            run('umount', tmp)
+            skip('no overlay: ' + r.stderr.strip())
+        try:
+            for kind, where in (('proc', 'proc'), ('tmpfs', 'run'), ('tmpfs', 'tmp')):
+                run('mount', '-t', kind, 'none', f'{root}/{where}')
+            run('mount', '--rbind', '/dev', f'{root}/dev')
+            os.mkdir(f'{root}/test')
+            for p in DEBS.glob('*.deb'):
+                shutil.copy(p, f'{root}/test')
+            check(root, upper)
+        finally:
+            run('umount', '-R', '-l', root)
+            run('umount', '-l', tmp)
+
+
+if __name__ == '__main__':
+    main()
