@@ -14,7 +14,8 @@
 #define DECISIONS 200000
 
 static struct sched s;
-static struct sched_tenant tenant[TENANTS], *heap[TENANTS];
+static struct sched_tenant tenant[TENANTS];
+static struct sched_slot heap[TENANTS];
 static struct sched_client client[TENANTS];
 
 static double now(void)

@@ -121,7 +121,7 @@ struct device {
 	bool known;
 	struct vgpu_device_info info;
 	struct sched sched;
-	struct sched_tenant *heap[VMS_MAX];
+	struct sched_slot heap[VMS_MAX];
 	struct loop_io timer;
 	uint64_t handovers, handover_wait_ns; /* revoke to release */
 };

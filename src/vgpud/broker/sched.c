@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-void sched_init(struct sched *s, uint64_t quantum_ns, struct sched_tenant **heap, size_t heap_cap)
+void sched_init(struct sched *s, uint64_t quantum_ns, struct sched_slot *heap, size_t heap_cap)
 {
 	memset(s, 0, sizeof(*s));
 	s->quantum = quantum_ns;
@@ -31,74 +31,90 @@ void sched_client_init(struct sched_client *c, struct sched_tenant *t)
 	c->deadline = SCHED_NEVER;
 }
 
-/* ---- heap of waiting tenants */
+/* ---- heap of waiting tenants: four children each, which lie in two cache lines */
 
-static bool before(const struct sched_tenant *a, const struct sched_tenant *b)
+#define KIDS 4
+
+static bool before(const struct sched_slot *a, const struct sched_slot *b)
 {
-	return a->start_tag != b->start_tag ? a->start_tag < b->start_tag : a->seq < b->seq;
+	/* Without branches: which of them is smaller cannot be predicted. */
+	return (a->start_tag < b->start_tag) | ((a->start_tag == b->start_tag) & (a->seq < b->seq));
 }
 
-static void place(struct sched *s, size_t i, struct sched_tenant *t)
+static void place(struct sched *s, size_t i, struct sched_slot slot)
 {
-	s->heap[i] = t;
-	t->heap_at = i + 1;
+	s->heap[i] = slot;
+	slot.tenant->heap_at = i + 1;
 }
 
 static void sift_up(struct sched *s, size_t i)
 {
-	struct sched_tenant *t = s->heap[i];
+	struct sched_slot slot = s->heap[i];
 
-	for (size_t up; i > 0 && before(t, s->heap[up = (i - 1) / 2]); i = up)
+	for (size_t up; i > 0 && before(&slot, &s->heap[up = (i - 1) / KIDS]); i = up)
 		place(s, i, s->heap[up]);
-	place(s, i, t);
+	place(s, i, slot);
 }
 
 static void sift_down(struct sched *s, size_t i)
 {
-	struct sched_tenant *t = s->heap[i];
+	struct sched_slot slot = s->heap[i];
 
-	for (size_t kid; (kid = 2 * i + 1) < s->heap_len; i = kid) {
-		if (kid + 1 < s->heap_len && before(s->heap[kid + 1], s->heap[kid]))
-			kid++;
-		if (!before(s->heap[kid], t))
+	for (size_t kid; (kid = KIDS * i + 1) < s->heap_len; i = kid) {
+		size_t end = kid + KIDS < s->heap_len ? kid + KIDS : s->heap_len;
+
+		for (size_t k = kid + 1; k < end; k++)
+			kid = before(&s->heap[k], &s->heap[kid]) ? k : kid;
+		if (!before(&s->heap[kid], &slot))
 			break;
 		place(s, i, s->heap[kid]);
 	}
-	place(s, i, t);
+	place(s, i, slot);
 }
 
 static void heap_insert(struct sched *s, struct sched_tenant *t)
 {
 	t->seq = s->seq++;
-	place(s, s->heap_len++, t);
+	place(s, s->heap_len++, (struct sched_slot){ t->start_tag, t->seq, t });
 	sift_up(s, s->heap_len - 1);
 }
 
 static void heap_remove(struct sched *s, struct sched_tenant *t)
 {
 	size_t i = t->heap_at - 1;
-	struct sched_tenant *last = s->heap[--s->heap_len];
+	struct sched_slot last = s->heap[--s->heap_len];
 
 	t->heap_at = 0;
-	if (last == t)
+	if (last.tenant == t)
 		return;
 	place(s, i, last);
 	sift_up(s, i);
-	sift_down(s, last->heap_at - 1);
+	sift_down(s, last.tenant->heap_at - 1);
+}
+
+/* Its tag has grown. */
+static void heap_later(struct sched *s, struct sched_tenant *t)
+{
+	s->heap[t->heap_at - 1].start_tag = t->start_tag;
+	sift_down(s, t->heap_at - 1);
 }
 
 /* The smallest tag among those without a lease: what is skipped holds one, so there are few. */
-static struct sched_tenant *least_without(const struct sched *s, size_t i)
+static const struct sched_slot *least_without(const struct sched *s, size_t i)
 {
-	struct sched_tenant *a, *b;
+	const struct sched_slot *best = NULL;
 
 	if (i >= s->heap_len)
 		return NULL;
-	if (!s->heap[i]->holding)
-		return s->heap[i];
-	a = least_without(s, 2 * i + 1);
-	b = least_without(s, 2 * i + 2);
-	return !a || (b && before(b, a)) ? b : a;
+	if (!s->heap[i].tenant->holding)
+		return &s->heap[i];
+	for (size_t k = KIDS * i + 1; k <= KIDS * i + KIDS; k++) {
+		const struct sched_slot *a = least_without(s, k);
+
+		if (a && (!best || before(a, best)))
+			best = a;
+	}
+	return best;
 }
 
 /* ---- caps and reservations */
@@ -192,7 +208,7 @@ static void charge(struct sched *s, struct sched_client *c, uint64_t from, uint6
 		heap_remove(s, t);
 		park(s, t, to);
 	} else if (t->heap_at) {
-		sift_down(s, t->heap_at - 1); /* another of its clients waits; tags only grow */
+		heap_later(s, t); /* another of its clients waits */
 	}
 	if (s->on_charge)
 		s->on_charge(s->ctx, t, from, to, ns);
@@ -207,8 +223,8 @@ static void advance(struct sched *s)
 	for (unsigned i = 1; i < s->holders; i++)
 		if (s->holder[i]->tenant->start_tag < least)
 			least = s->holder[i]->tenant->start_tag;
-	if (s->heap_len && s->heap[0]->start_tag < least)
-		least = s->heap[0]->start_tag;
+	if (s->heap_len && s->heap[0].start_tag < least)
+		least = s->heap[0].start_tag;
 	if (least > s->vtime)
 		s->vtime = least;
 }
@@ -352,6 +368,7 @@ static bool room(const struct sched *s, uint64_t now)
 /* Who waits and goes first. places: also those that hold a lease already. */
 static struct sched_tenant *first_waiting(struct sched *s, bool places, uint64_t now)
 {
+	const struct sched_slot *least;
 	struct sched_tenant *best = NULL;
 
 	for (struct sched_tenant *t = s->reserved; t; t = t->next_reserved)
@@ -359,7 +376,8 @@ static struct sched_tenant *first_waiting(struct sched *s, bool places, uint64_t
 			best = t;
 	if (best || !s->heap_len)
 		return best;
-	return places ? s->heap[0] : least_without(s, 0);
+	least = places ? &s->heap[0] : least_without(s, 0);
+	return least ? least->tenant : NULL;
 }
 
 static void begin_turn(struct sched *s, struct sched_client *c, uint64_t now)

@@ -94,11 +94,18 @@ struct sched_tenant {
 	void *owner;		/* the caller's */
 };
 
+/* In the heap: the keys beside it, so that a comparison need not look at the tenant. */
+struct sched_slot {
+	double start_tag;
+	uint64_t seq;
+	struct sched_tenant *tenant;
+};
+
 struct sched {
 	uint64_t quantum; /* ns */
 	double vtime;	  /* start tag of the least-served active tenant */
 	uint64_t seq;
-	struct sched_tenant **heap; /* waiting tenants, smallest start tag first; the caller's array */
+	struct sched_slot *heap; /* waiting tenants, smallest start tag first; the caller's array */
 	size_t heap_cap, heap_len;
 	bool concurrent; /* set by the caller */
 	struct sched_tenant *parked, *reserved;
@@ -113,7 +120,7 @@ struct sched {
 };
 
 /* heap: room for every tenant that can exist at once; the caller owns it. */
-void sched_init(struct sched *s, uint64_t quantum_ns, struct sched_tenant **heap, size_t heap_cap);
+void sched_init(struct sched *s, uint64_t quantum_ns, struct sched_slot *heap, size_t heap_cap);
 void sched_tenant_init(struct sched_tenant *t, uint32_t share, void *owner);
 /* Takes effect with the next charge. */
 void sched_tenant_set_share(struct sched_tenant *t, uint32_t share);

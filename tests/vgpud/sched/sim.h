@@ -32,7 +32,7 @@ struct sim_client {
 
 struct sim {
 	struct sched s;
-	struct sched_tenant *heap[SIM_CLIENTS_MAX];
+	struct sched_slot heap[SIM_CLIENTS_MAX];
 	struct sim_client client[SIM_CLIENTS_MAX];
 	unsigned n;
 	uint64_t now, idle_wrongly; /* ns */

@@ -27,7 +27,7 @@ struct sim_tenant {
 
 struct sim {
 	struct sched s;
-	struct sched_tenant *heap[TENANTS_MAX];
+	struct sched_slot heap[TENANTS_MAX];
 	struct sim_tenant tenant[TENANTS_MAX];
 	unsigned n;
 	uint64_t now, end; /* end of the run: nobody holds beyond it */
@@ -258,7 +258,8 @@ static void an_overrun_admits_the_next_and_splits_the_charge(void **state)
 /* Breaks: an uncontended holder is bothered, or a contended one never told. */
 static void deadlines_appear_with_the_first_waiter(void **state)
 {
-	struct sched_tenant *heap[2], t[2];
+	struct sched_slot heap[2];
+	struct sched_tenant t[2];
 	struct sched_client c[2];
 	struct sched s;
 
