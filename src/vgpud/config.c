@@ -7,9 +7,12 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define DEFAULT_FILE "/etc/openvgpu/vgpud.conf"
@@ -185,7 +188,7 @@ static struct vgpu_err *resolve_driver(struct vgpud_config *c)
 	return NULL;
 }
 
-struct vgpu_err *config_resolve(struct vgpud_config *c)
+static struct vgpu_err *resolve(struct vgpud_config *c)
 {
 	struct vgpu_err *e = NULL;
 
@@ -195,4 +198,41 @@ struct vgpu_err *config_resolve(struct vgpud_config *c)
 	if (c->is_root)
 		e = resolve_ids(c);
 	return e ? e : resolve_driver(c);
+}
+
+struct answer {
+	struct vgpud_config config;
+	bool failed;
+	char text[1024];
+};
+
+/* In a process of its own: the libraries that know users and groups (NSS) stay loaded once asked, 0.7 MiB of them
+ * here, and need not be in the one process that has privileges. */
+struct vgpu_err *config_resolve(struct vgpud_config *c)
+{
+	struct answer *a = mmap(NULL, sizeof(*a), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct vgpu_err *e = NULL;
+	int status = 1;
+	pid_t pid;
+
+	if (a == MAP_FAILED)
+		return err_sys(errno, "memory");
+	a->config = *c;
+	pid = fork();
+	if (pid == 0) {
+		e = resolve(&a->config);
+		a->failed = e;
+		snprintf(a->text, sizeof(a->text), "%s", e ? e->text : "");
+		_exit(0);
+	}
+	if (pid < 0)
+		e = err_sys(errno, "looking up users and groups");
+	else if (waitpid(pid, &status, 0) != pid || status)
+		e = err_new("looking up users and groups: ended with status %#x", (unsigned)status);
+	else if (a->failed)
+		e = err_new("%s", a->text);
+	else
+		*c = a->config;
+	munmap(a, sizeof(*a));
+	return e;
 }
