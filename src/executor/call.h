@@ -62,6 +62,7 @@ struct mark {
 	uint64_t index;
 	uint32_t units, kernels, events, calls; /* kernels: those units that need the lease */
 	bool awaited; /* the guest waits for it: an answer or staging memory */
+	bool long_copy; /* more bytes than spinning for them pays */
 	struct mark_event {
 		struct obj *ctx;
 		CUevent event;
@@ -76,6 +77,7 @@ struct exec_marks {
 	uint64_t head, tail;	/* decoder pushes, whoever holds the lock pops */
 	_Atomic uint64_t done;	/* = work_done, as we know it */
 	uint64_t kernels; /* in the marks; under lock */
+	_Atomic uint32_t long_copies; /* marks of them; written under lock */
 	bool reaping, stop, wanted;
 	uint64_t reaped; /* while reaping: the mark whose events the reaper waits for; it stays */
 	uint64_t popped_at, unit_ns; /* under lock: last completion; how long a unit takes, smoothed */

@@ -10,6 +10,7 @@
 #include "executor/call.h"
 
 #define POOL_MAX 32u
+#define LONG_COPY (1u << 20) /* bytes: over 100 us, two wake-ups */
 
 /* Events for reuse, in obj.data of a context. */
 struct event_pool {
@@ -109,10 +110,12 @@ void marks_close(struct exec *x)
 		return;
 	open->index = held_issued(x);
 	open->closed_at = vgpu_now_ns();
+	open->long_copy = x->charged_bytes > LONG_COPY;
 	record(x, open);
 	pthread_mutex_lock(&m->lock);
 	m->ring[m->head % EXEC_MARKS] = *open;
 	m->kernels += open->kernels;
+	atomic_store(&m->long_copies, atomic_load(&m->long_copies) + open->long_copy);
 	m->head++;
 	pthread_mutex_unlock(&m->lock);
 	memset(open, 0, sizeof(*open));
@@ -163,6 +166,7 @@ static void pop(struct exec *x, int rc)
 			      atomic_load_explicit(&x->kernels_ended, memory_order_relaxed) + k->kernels,
 			      memory_order_release);
 	m->kernels -= k->kernels;
+	atomic_store(&m->long_copies, atomic_load(&m->long_copies) - k->long_copy);
 	atomic_store(&m->done, k->index);
 	vgpu_store64(&x->host->work_done, k->index);
 	for (uint32_t i = 0; i < k->calls; i++)

@@ -547,8 +547,8 @@ static bool sleep_until_called(struct exec *x, bool was_blocked)
 	return p[0].revents || p[1].revents;
 }
 
-/* Looks for work a while before it sleeps. Blocked by a full window or the lease it need not: the device,
- * or another tenant, has work for longer than a wake-up takes. */
+/* Looks for work a while before it sleeps. Blocked by a full window or the lease it need not, nor beside a
+ * long copy: the device, or another tenant, has work for longer than a wake-up takes. */
 static bool spin_for_work(struct exec *x, uint64_t until)
 {
 	bool found = false;
@@ -570,7 +570,7 @@ static void idle(struct exec *x)
 	bool was_blocked = blocked(x);
 
 	marks_close(x);
-	if (!was_blocked && spin_for_work(x, since + x->spin.budget_ns))
+	if (!was_blocked && !atomic_load(&x->marks.long_copies) && spin_for_work(x, since + x->spin.budget_ns))
 		return;
 	gate_step(x);
 	if (!was_blocked || x->throttle.waits)

@@ -9,6 +9,8 @@
 
 #define START_TIMEOUT_MS 30000
 #define SLOT_BITS 9u
+#define COPY_BYTES_PER_NS 8u /* one core's copy, roughly */
+#define COPY_SPIN_MAX (4u << 20)
 #define ROOM_SPINS 20u /* some microseconds */
 #define ROOM_NAP_NS 50000l
 #define ROOM_NAPS 4u /* doublings */
@@ -150,9 +152,8 @@ static bool slot_done(struct vgpu_slot *s)
 	return atomic_load_explicit(&s->state, memory_order_acquire) == SLOT_DONE;
 }
 
-static bool spin_for(struct vgpu_client *cl, struct vgpu_slot *s, uint64_t since)
+static bool spin_for(struct vgpu_client *cl, struct vgpu_slot *s, uint64_t until)
 {
-	uint64_t until = since + cl->spin.budget_ns;
 
 	do {
 		for (int i = 0; i < 4 && !slot_done(s); i++)
@@ -201,21 +202,35 @@ static void sleep_for(struct vgpu_client *cl, struct vgpu_slot *s)
 	pthread_mutex_unlock(&cl->sleep_lock);
 }
 
-int slot_wait(struct vgpu_client *cl, struct vgpu_slot *s, struct vgpu_completion *out)
+static int wait_done(struct vgpu_client *cl, struct vgpu_slot *s, uint64_t extra_ns)
 {
 	uint64_t since = vgpu_now_ns();
-	bool quick = spin_for(cl, s, since);
+	bool quick = spin_for(cl, s, since + cl->spin.budget_ns + extra_ns);
 
 	vgpu_spin_learn(&cl->spin, quick);
 	if (!quick) {
 		sleep_for(cl, s);
 		vgpu_spin_waited(&cl->spin, vgpu_now_ns() - since);
 	}
-	if (!slot_done(s))
-		return client_death(cl, true);
-	if (out)
+	return slot_done(s) ? s->c.result : client_death(cl, true);
+}
+
+int slot_wait(struct vgpu_client *cl, struct vgpu_slot *s, struct vgpu_completion *out)
+{
+	int rc = wait_done(cl, s, 0);
+
+	if (out && slot_done(s))
 		*out = s->c;
-	return s->c.result;
+	return rc;
+}
+
+int slot_wait_copy(struct vgpu_client *cl, struct vgpu_slot *s, uint64_t bytes)
+{
+	/* Less the more often spinning was in vain: there may be no second core. */
+	if (bytes <= COPY_SPIN_MAX)
+		return wait_done(cl, s, bytes / COPY_BYTES_PER_NS * cl->spin.budget_ns / VGPU_SPIN_MAX_NS);
+	sleep_for(cl, s);
+	return slot_done(s) ? s->c.result : client_death(cl, true);
 }
 
 /* ---- slots and payload blocks of control calls ---- */

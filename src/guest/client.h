@@ -110,6 +110,8 @@ static inline bool work_is_done(struct vgpu_client *cl, uint64_t index)
 /* Completions of work entries: take a slot, put its tag into the entry with VGPU_E_REPLY, wait. */
 struct vgpu_slot *slot_take(struct vgpu_client *cl);
 int slot_wait(struct vgpu_client *cl, struct vgpu_slot *s, struct vgpu_completion *out);
+/* For a copy of so many bytes, whose own time is known roughly: worth spinning for, or not at all. */
+int slot_wait_copy(struct vgpu_client *cl, struct vgpu_slot *s, uint64_t bytes);
 void slot_give(struct vgpu_client *cl, struct vgpu_slot *s);
 
 /* Blocks of the bounce area. take() waits for a free one and returns its number, -1 when the

@@ -15,6 +15,7 @@
  */
 #include <string.h>
 #include "guest/guest.h"
+#include "wire/bulk.h"
 
 #define SMALL (CLIENT_STAGE_RING / 16) /* copied while holding the ring: about 8 us */
 #define IN_FLIGHT 8u		       /* blocks of one download */
@@ -73,13 +74,13 @@ static struct vgpu_in_copy3d body_of(const struct job *j, uint64_t x, uint64_t y
 static void pack(void *to, const struct plane *from, uint64_t x, uint64_t y, uint64_t w, uint64_t h)
 {
 	for (uint64_t r = 0; r < h; r++)
-		memcpy((char *)to + r * w, host_at(from, x, y + r), w);
+		vgpu_bulk_copy((char *)to + r * w, host_at(from, x, y + r), w);
 }
 
 static void unpack(const struct plane *to, const void *from, uint64_t x, uint64_t y, uint64_t w, uint64_t h)
 {
 	for (uint64_t r = 0; r < h; r++)
-		memcpy(host_at(to, x, y + r), (const char *)from + r * w, w);
+		vgpu_bulk_copy(host_at(to, x, y + r), (const char *)from + r * w, w);
 }
 
 /* Publishes one copy; with `staged` its source is packed into the stage ring under the ring's lock.
@@ -129,7 +130,7 @@ static int copy_direct(struct job *j)
 	if (!post(j, &b, s, NULL, 0, 0))
 		rc = client_death(guest_client, true);
 	else if (wait)
-		rc = slot_wait(guest_client, s, NULL);
+		rc = slot_wait_copy(guest_client, s, j->width * j->height * j->depth);
 	if (s)
 		slot_give(guest_client, s);
 	return rc;

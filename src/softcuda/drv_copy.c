@@ -148,7 +148,7 @@ static bool stage(struct drv_op *op, size_t bytes)
 	return true;
 }
 
-#define BRIEF (256u << 10) /* bytes: about 25 us, as long as waking a worker takes on a busy machine */
+#define BRIEF (1u << 20) /* bytes: 40 to 120 us, as long as waking a worker takes on a busy machine */
 
 static CUresult submit(struct drv_stream *s, const struct box *b, bool async)
 {
