@@ -2,6 +2,7 @@
 """The programs under measurement and the machine they run on."""
 import os
 import pathlib
+import select
 import subprocess
 import sys
 import time
@@ -15,6 +16,9 @@ def staged_vgpud(stage, build):
     import harness
     harness.VGPUD = stage / 'usr/sbin/vgpud'
     return harness
+
+
+ANSWER_SECONDS = 60
 
 
 class Client:
@@ -33,6 +37,8 @@ class Client:
         self.process.stdin.flush()
 
     def answer(self):
+        if not select.select([self.process.stdout], [], [], ANSWER_SECONDS)[0]:
+            raise RuntimeError(f'bench: client {self.pid} gave no answer within {ANSWER_SECONDS} s')
         line = self.process.stdout.readline().split()
         if line[:1] != ['ok']:
             raise RuntimeError(f'bench: client {self.pid} failed')

@@ -20,8 +20,8 @@ def interval(values):
 
 
 class Goal:
-    """limit with a direction. `span`: how wide an interval may be and still say anything; for a ratio
-    whose ideal is 1 that is the distance of the limit from 1."""
+    """A limit with a direction. `span`: an interval wider than this resolves nothing; for a ratio whose
+    ideal is 1 that is the distance of the limit from 1, else the limit itself."""
 
     def __init__(self, sign, limit, span=None):
         self.sign, self.limit, self.span = sign, limit, limit if span is None else span
@@ -30,13 +30,9 @@ class Goal:
         return f"{self.sign} {self.limit:,.10g}"
 
     def verdict(self, value, low, high):
-        def good(x):
-            return x <= self.limit if self.sign == '≤' else x >= self.limit
-        if not good(low) and not good(high):
-            return 'missed'
         if high - low > self.span:
             return 'not resolved'
-        return 'met' if good(value) else 'missed'
+        return 'met' if (value <= self.limit if self.sign == '≤' else value >= self.limit) else 'missed'
 
 
 def at_most(limit, span=None):
@@ -47,34 +43,23 @@ def at_least(limit, span=None):
     return Goal('≥', limit, span)
 
 
-class Table:
-    def __init__(self):
-        self.rows = []
+def row(name, values, unit, goal=None, note=''):
+    """One line of the table: median, interval, verdict."""
+    values = list(values)
+    value = statistics.median(values)
+    low, high = interval(values)
+    return dict(name=name, value=value, unit=unit, low=low, high=high, note=note,
+                goal=goal.text() if goal else '', verdict=goal.verdict(value, low, high) if goal else '')
 
-    def add(self, name, values, unit, goal=None, note=''):
-        values = list(values)
-        value = statistics.median(values)
-        low, high = interval(values)
-        self.rows.append(dict(name=name, value=value, unit=unit, low=low, high=high, goal=goal, note=note,
-                              n=len(values)))
-        print('  ' + self.line(self.rows[-1]), flush=True)
 
-    def get(self, name):
-        return next((r for r in self.rows if r['name'] == name), None)
+def number(x):
+    return f'{x:,.0f}' if abs(x) >= 1000 else f'{x:.4g}'
 
-    @staticmethod
-    def number(x):
-        return f'{x:,.0f}' if abs(x) >= 1000 else f'{x:.4g}'
 
-    def line(self, r):
-        verdict = r['goal'].verdict(r['value'], r['low'], r['high']) if r['goal'] else ''
-        return (f"{r['name']:32} {self.number(r['value']):>12} {r['unit']:6} "
-                f"[{self.number(r['low'])} .. {self.number(r['high'])}]".ljust(78) +
-                f" {r['goal'].text() if r['goal'] else '':>12}  {verdict:12} {r['note']}").rstrip()
+def line(r):
+    return (f"{r['name']:32} {number(r['value']):>12} {r['unit']:6} "
+            f"[{number(r['low'])} .. {number(r['high'])}]".ljust(78) +
+            f" {r['goal']:>12}  {r['verdict']:12} {r['note']}").rstrip()
 
-    def text(self):
-        head = f"{'name':32} {'median':>12} {'unit':6} {'[95 % interval]':25} {'goal':>12}  verdict"
-        return '\n'.join([head, *map(self.line, self.rows)]) + '\n'
 
-    def json(self):
-        return [{k: r[k] for k in ('name', 'value', 'unit', 'low', 'high')} for r in self.rows]
+HEAD = f"{'name':32} {'median':>12} {'unit':6} {'[95 % interval]':25} {'goal':>12}  verdict"

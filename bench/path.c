@@ -133,6 +133,7 @@ static const struct command {
 	{ "copy", 4, cmd_copy },	     /* TO_DEVICE PINNED BYTES TIMES -> share of memcpy, GB/s, GB/s of memcpy */
 	{ "latency", 2, cmd_latency },	     /* BYTES TIMES -> p50 us up, p50 us down */
 	{ "gpu", 1, cmd_gpu },		     /* LAUNCHES -> ms */
+	{ "units", 1, cmd_units },	     /* LAUNCHES -> ms */
 	{ "steps", 1, cmd_steps },	     /* STEPS -> ms */
 	{ "pingpong", 1, cmd_pingpong },     /* CALLS -> ms */
 };

@@ -51,6 +51,7 @@ void cmd_launch_rate(struct bench *b, const long *a);
 void cmd_copy(struct bench *b, const long *a);
 void cmd_latency(struct bench *b, const long *a);
 void cmd_gpu(struct bench *b, const long *a);
+void cmd_units(struct bench *b, const long *a);
 void cmd_steps(struct bench *b, const long *a);
 void cmd_pingpong(struct bench *b, const long *a);
 

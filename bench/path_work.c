@@ -34,37 +34,61 @@ static double memcpy_once(void *to, void *from, size_t n)
 	return now_ns(CLOCK_MONOTONIC) - t;
 }
 
+/* Buffers of the last cmd_copy(), kept while kind and size stay the same: making them takes longer than the
+ * copies that are measured. */
+static struct buffers {
+	bool pinned;
+	size_t n;
+	void *host, *from, *to;
+	CUdeviceptr dev;
+} kept;
+
+static void drop_buffers(struct buffers *k)
+{
+	if (!k->n)
+		return;
+	must(cuMemFree_v2(k->dev), "cuMemFree");
+	if (k->pinned)
+		must(cuMemFreeHost(k->host), "cuMemFreeHost");
+	else
+		free(k->host);
+	free(k->from);
+	free(k->to);
+	k->n = 0;
+}
+
+static void make_buffers(struct buffers *k, bool pinned, size_t n)
+{
+	if (k->n == n && k->pinned == pinned)
+		return;
+	drop_buffers(k);
+	if (!n)
+		return;
+	*k = (struct buffers){ .pinned = pinned, .n = n, .from = pageable(n), .to = pageable(n) };
+	if (pinned)
+		must(cuMemAllocHost_v2(&k->host, n), "cuMemAllocHost");
+	else
+		k->host = pageable(n);
+	memset(k->host, 0x33, n);
+	must(cuMemAlloc_v2(&k->dev, n), "cuMemAlloc");
+	copy_once(true, k->host, k->dev, n); /* pages of both sides exist from here on */
+}
+
+/* BYTES 0 frees the buffers. */
 void cmd_copy(struct bench *b, const long *a)
 {
-	bool up = a[0], pinned = a[1];
+	bool up = a[0];
 	size_t n = (size_t)a[2], times = (size_t)a[3];
 	double *t = calloc(times, sizeof(*t)), *m = calloc(times, sizeof(*m)), ours, theirs;
-	void *host = NULL, *from = pageable(n), *to = pageable(n);
-	CUdeviceptr dev;
 
-	if (pinned)
-		must(cuMemAllocHost_v2(&host, n), "cuMemAllocHost");
-	else
-		host = pageable(n);
-	memset(host, 0x33, n);
-	must(cuMemAlloc_v2(&dev, n), "cuMemAlloc");
-	copy_once(true, host, dev, n); /* pages of both sides exist from here on */
-	copy_once(up, host, dev, n);
-	memcpy_once(to, from, n);
-	for (size_t i = 0; i < times; i++) {
-		m[i] = memcpy_once(to, from, n);
-		t[i] = copy_once(up, host, dev, n);
+	make_buffers(&kept, a[1], n);
+	for (size_t i = 0; n && i < times; i++) {
+		m[i] = memcpy_once(kept.to, kept.from, n);
+		t[i] = copy_once(up, kept.host, kept.dev, n);
 	}
 	ours = median(t, times);
 	theirs = median(m, times);
-	printf("ok %.4f %.3f %.3f\n", theirs / ours, (double)n / ours, (double)n / theirs);
-	must(cuMemFree_v2(dev), "cuMemFree");
-	if (pinned)
-		must(cuMemFreeHost(host), "cuMemFreeHost");
-	else
-		free(host);
-	free(from);
-	free(to);
+	printf("ok %.4f %.3f %.3f\n", n ? theirs / ours : 0, n ? (double)n / ours : 0, n ? (double)n / theirs : 0);
 	free(t);
 	free(m);
 }
@@ -108,6 +132,22 @@ void cmd_gpu(struct bench *b, const long *a)
 		work(b, 4000);
 		if (i % 4 == 3)
 			must(cuMemcpyDtoH_v2(&got, b->out, 4), "cuMemcpyDtoH");
+	}
+	must(cuCtxSynchronize(), "cuCtxSynchronize");
+	t = now_ns(CLOCK_MONOTONIC) - t;
+	bench_check(b);
+	printf("ok %.3f\n", t / 1e6);
+}
+
+/* Many small units, a few in flight: what each of many clients of one device does. */
+void cmd_units(struct bench *b, const long *a)
+{
+	double t = now_ns(CLOCK_MONOTONIC);
+
+	for (long i = 0; i < a[0]; i++) {
+		work(b, 100);
+		if (i % 8 == 7)
+			must(cuCtxSynchronize(), "cuCtxSynchronize");
 	}
 	must(cuCtxSynchronize(), "cuCtxSynchronize");
 	t = now_ns(CLOCK_MONOTONIC) - t;

@@ -49,13 +49,13 @@ def write(folder, plots, text, when, machine):
     (folder / 'table.txt').write_text(text)
     where = f'{when}, {machine.split(" (")[0]}'
     if 'latency' in plots:
-        rows = plots['latency']
+        points = plots['latency']
         names = ['remoted, up', 'remoted, down', 'direct, up', 'direct, down']
-        series = {n: [rows[s][k] for s in rows] for k, n in enumerate(names)}
-        (folder / 'latency.svg').write_text(chart(f'One synchronous copy, median ({where})', list(rows), series, 'bytes',
-                                                  'µs', 'B', 16))
+        series = {n: [p[1 + k] for p in points] for k, n in enumerate(names)}
+        (folder / 'latency.svg').write_text(chart(f'One synchronous copy, median ({where})', [p[0] for p in points], series,
+                                                  'bytes', 'µs', 'B', 16))
     if 'throughput' in plots:
-        rows = plots['throughput']
-        (folder / 'throughput.svg').write_text(chart(f'Launches of all clients together ({where})', list(rows),
-                                                     {'remoted': list(rows.values())}, 'clients', 'launches per second',
+        points = plots['throughput']
+        (folder / 'throughput.svg').write_text(chart(f'Launches of all clients together ({where})', [p[0] for p in points],
+                                                     {'remoted': [p[1] for p in points]}, 'clients', 'launches per second',
                                                      '', 2))
