@@ -211,19 +211,23 @@ ROUNDING(double, fused64, (double a, double b, double c, int mode), fma(V(a), V(
 ROUNDING(double, root64, (double a, int mode), sqrt(V(a)))
 ROUNDING(float, narrowed, (double a, int mode), (float)V(a))
 ROUNDING(double, integral, (double a, int mode), nearbyint(V(a)))
-ROUNDING(float, negative32, (int64_t a, int mode), (float)V(a))
-ROUNDING(double, negative64, (int64_t a, int mode), (double)V(a))
-ROUNDING(float, natural32, (uint64_t a, int mode), (float)V(a))
-ROUNDING(double, natural64, (uint64_t a, int mode), (double)V(a))
+/* long double holds every integer exactly, so the one rounding is the asked one. */
+ROUNDING(float, round32, (long double a, int mode), (float)V(a))
+ROUNDING(double, round64, (long double a, int mode), (double)V(a))
+
+static long double exact(swide v)
+{
+	return v < 0 ? (long double)(int64_t)v : (long double)(uint64_t)v;
+}
 
 static float from_int32(swide v, int mode)
 {
-	return v < 0 ? negative32((int64_t)v, mode) : natural32((uint64_t)v, mode);
+	return round32(exact(v), mode);
 }
 
 static double from_int64(swide v, int mode)
 {
-	return v < 0 ? negative64((int64_t)v, mode) : natural64((uint64_t)v, mode);
+	return round64(exact(v), mode);
 }
 
 /* A NaN becomes 0, or the highest bit alone when either side is 64 bits wide. */

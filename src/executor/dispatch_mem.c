@@ -68,7 +68,7 @@ int op_mem_alloc_pitch(struct exec *x, struct call *c, const struct vgpu_in_mem_
 	int rc;
 
 	if (__builtin_mul_overflow(in->width, in->height, &least))
-		return CUDA_ERROR_INVALID_VALUE;
+		return CUDA_ERROR_OUT_OF_MEMORY;
 	rc = quota(x, least);
 	if (rc)
 		return rc;

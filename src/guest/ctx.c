@@ -346,6 +346,8 @@ static int ctx_of(CUcontext h, struct gobj **out)
 	if (rc)
 		return rc;
 	*out = h ? g_get(G_CTX, h) : ctx_current();
+	if (!h && !*out && stack.n)
+		return CUDA_ERROR_CONTEXT_IS_DESTROYED;
 	return *out && (*out)->wire ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
 }
 

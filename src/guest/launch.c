@@ -330,7 +330,7 @@ CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfun
 
 	if (rc)
 		return rc;
-	if (!blocks || block < 1 || block > 1024)
+	if (!blocks || block < 1)
 		return CUDA_ERROR_INVALID_VALUE;
 	in.func = f->wire;
 	rc = vgpu_call_func_occupancy(guest_client, f->ctx->wire, &in, &out);
