@@ -62,6 +62,16 @@ static struct slot *pick(enum kind k)
 	return &slots[k][roll(SLOTS)];
 }
 
+/* Mostly one that is there. */
+static struct slot *pick_live(enum kind k)
+{
+	struct slot *s = pick(k);
+
+	for (unsigned i = 0; i < SLOTS && (!s->used || s->dead); i++)
+		s = &slots[k][i];
+	return s;
+}
+
 static void made(struct slot *s, void *p, size_t bytes)
 {
 	*s = (struct slot){ .p = p, .used = true, .bytes = bytes };
@@ -320,7 +330,7 @@ static CUdeviceptr place(struct slot *s, size_t *n, bool exact)
 
 static void copy(void)
 {
-	struct slot *s = pick(MEM), *t = pick(MEM);
+	struct slot *s = pick_live(MEM), *t = roll(4) ? pick_live(MEM) : pick(MEM);
 	size_t n, m;
 	unsigned how = roll(6);
 	CUdeviceptr a, b;
@@ -547,7 +557,7 @@ static void module_life(void)
 
 static void function(void)
 {
-	struct slot *f = pick(FUNC);
+	struct slot *f = pick_live(FUNC);
 	unsigned attr = roll(18), how = roll(3);
 	int v = (int)roll(70000) - 100;
 	CUresult rc;
@@ -568,7 +578,7 @@ static void function(void)
 
 static void launch(void)
 {
-	struct slot *f = pick(FUNC), *s = pick(MEM);
+	struct slot *f = pick_live(FUNC), *s = pick_live(MEM);
 	unsigned grid[3] = { 1 + roll(4), 1, 1 }, block[3] = { 1 + roll(256), 1, 1 }, shared = 0;
 	CUdeviceptr to = s->d;
 	uint32_t value = roll(1000), n = (uint32_t)(s->bytes / 4);

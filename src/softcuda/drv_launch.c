@@ -50,9 +50,11 @@ static int check_shape(const struct drv_func *f, const struct shape *s)
 		if (f->info->reqntid[i] && f->info->reqntid[i] != s->block[i])
 			return CUDA_ERROR_INVALID_VALUE;
 	}
-	if (threads > 1024 || threads > f->info->max_threads || s->shared > f->dynamic_shared_max)
+	if (threads > 1024)
 		return CUDA_ERROR_INVALID_VALUE;
-	return 0;
+	if (threads > f->info->max_threads)
+		return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+	return s->shared > f->dynamic_shared_max ? CUDA_ERROR_INVALID_VALUE : 0;
 }
 
 /* extra: {key, value, ...}, ended by CU_LAUNCH_PARAM_END. */

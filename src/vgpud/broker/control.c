@@ -155,6 +155,7 @@ void control_listening(struct vm *vm, int rc)
 	struct broker *b = vm->broker;
 	cleanup_err struct vgpu_err *e = NULL, *gone = NULL;
 	uint32_t id = vm->set.id;
+	json_t *view = NULL;
 	bool fresh = false;
 
 	list_for_each(n, &b->clients)
@@ -165,20 +166,21 @@ void control_listening(struct vm *vm, int rc)
 		e = err_sys(-rc, "VM %s: opening its socket in run-dir (see the log)", vm->set.name);
 		gone = state_record(b, &(struct change){.who = &(struct asker){.uid = geteuid(), .pid = getpid()},
 			.command = "remove-vm", .object = vm->set.name, .text = "its socket cannot be opened", .drop = id});
+		vm_remove(vm);
+		state_copy(b);
 	} else {
+		view = vm_view(vm, true);
 		log_info("VM %s registered: id %u, share %u, quota %llu", vm->set.name, id, vm->tenant.share,
 			 (unsigned long long)vm->set.quota);
 	}
+	/* Serving one of them goes on to its next line, which may remove the VM. */
 	list_for_each(n, &b->clients) {
 		struct client *c = list_entry(n, struct client, node);
 
 		if (waits_for_vm(c, id))
-			reply_late(c, e, e ? NULL : vm_view(vm, true));
+			reply_late(c, e, json_incref(view));
 	}
-	if (rc) {
-		vm_remove(vm);
-		state_copy(b);
-	}
+	json_decref(view);
 }
 
 static unsigned count_clients(struct broker *b)
