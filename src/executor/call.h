@@ -240,7 +240,7 @@ int gate_start(struct exec *x);
 void gate_stop(struct exec *x);
 bool gate_open(struct exec *x); /* may a kernel be issued now? */
 void gate_step(struct exec *x); /* hand over when due */
-void gate_idle(struct exec *x); /* nothing to do and the device is drained */
+uint64_t gate_idle(struct exec *x); /* nothing to do and the device is drained; ns after which to call again, 0: never */
 
 /* throttle.c */
 void throttle_ask(struct exec *x);

@@ -33,8 +33,9 @@ struct exec_ops {
 	bool (*lease_due)(void *ctx);
 	/* Nothing of ours runs on the device any more; give the lease back. */
 	void (*lease_release)(void *ctx);
-	/* Ring empty, device drained, lease still held: keep it if nobody waits. */
-	void (*lease_idle)(void *ctx);
+	/* Ring empty, device drained, lease still held: keep it if nobody waits. Otherwise it is kept for a moment
+	 * all the same, in which a program that synchronises goes on: ns after which to call again; 0: never. */
+	uint64_t (*lease_idle)(void *ctx);
 	/* A unit (kernel, graph, copy) begins, n units have ended: for the watchdog. Cheap. Begun by one thread
 	 * only, ended by one at a time. */
 	void (*unit_begin)(void *ctx);

@@ -69,14 +69,14 @@ bool gate_open(struct exec *x)
 	return atomic_load(&g->state) == GATE_HELD;
 }
 
-void gate_idle(struct exec *x)
+uint64_t gate_idle(struct exec *x)
 {
 	int state = atomic_load(&x->gate.state);
 
 	if ((state != GATE_HELD && state != GATE_NONE) || !marks_idle(x))
-		return;
+		return 0;
 	atomic_store(&x->gate.state, GATE_NONE);
-	x->env->ops->lease_idle(x->env->ops_ctx);
+	return x->env->ops->lease_idle(x->env->ops_ctx);
 }
 
 int gate_start(struct exec *x)

@@ -76,7 +76,9 @@ static bool claim(struct process *p)
 		p->held = true;
 	if (!p->held)
 		return false;
-	atomic_store(&g->active_since, clock_ns());
+	p->idle_at = 0;
+	if (!atomic_load_explicit(&g->active, memory_order_relaxed))
+		atomic_store(&g->active_since, clock_ns());
 	atomic_store(&g->active, 1);
 	atomic_store(&g->claimed, p->lease);
 	atomic_thread_fence(memory_order_seq_cst);
@@ -154,21 +156,36 @@ void lease_release(void *ctx)
 	pthread_mutex_unlock(&p->lease_lock);
 }
 
-void lease_idle(void *ctx)
+/* How much longer an idle lease is kept although others wait: see LEASE_GRACE_NS. Under lease_lock. */
+static uint64_t grace(struct process *p)
+{
+	uint64_t now = clock_ns();
+
+	if (atomic_load(&p->page->waiters) != LEASE_CONTENDED || atomic_load(&p->page->revoke) == p->lease)
+		return 0;
+	if (!p->idle_at)
+		p->idle_at = now;
+	return now - p->idle_at < LEASE_GRACE_NS ? LEASE_GRACE_NS - (now - p->idle_at) : 0;
+}
+
+uint64_t lease_idle(void *ctx)
 {
 	struct process *p = ctx;
 	struct lease_page *g = p->page;
+	uint64_t left = 0;
 
 	pthread_mutex_lock(&p->lease_lock);
-	if (p->held) {
+	if (p->held && !(left = grace(p))) {
 		set_inactive(g);
+		p->idle_at = 0;
 		atomic_thread_fence(memory_order_seq_cst);
 		if (atomic_load(&g->waiters) || atomic_load(&g->revoke) == p->lease)
 			give_back(p, false);
-	} else if (pending(p)) {
+	} else if (!p->held && pending(p)) {
 		give_back(p, false); /* asked for in lease_release(), and not needed after all */
 	}
 	pthread_mutex_unlock(&p->lease_lock);
+	return left;
 }
 
 /* One writer at a time each, so no locked instruction. */

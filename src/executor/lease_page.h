@@ -12,7 +12,7 @@
  *   broker:   revoke = n; fence; if active == 0 -> the lease is over                (else: wait for released)
  *
  * so either the broker sees the work or the executor sees the revocation. An idle holder keeps its lease
- * with active = 0 at no cost to anyone; while waiters is set it gives it up instead.
+ * with active = 0 at no cost to anyone; while waiters says so it gives it up instead.
  *
  * Limits: `allowed` says up to which of its own counts the executor may issue launches and copied bytes; it
  * kicks when it is there, once, and finds more when the broker has more to give. One copy may go beyond.
@@ -30,11 +30,22 @@
 enum lease_limit { LEASE_LAUNCHES, LEASE_BYTES, LEASE_LIMITS };
 #define LEASE_NO_LIMIT UINT64_MAX
 
+enum lease_waiters {
+	LEASE_KEEP,	 /* nobody else wants the device */
+	LEASE_CONTENDED, /* somebody waits: give an idle lease up, after LEASE_GRACE_NS */
+	LEASE_RETURN,	 /* nobody waits, but what is kept is charged (a cap): at once */
+};
+
+/* A program that synchronises, or refills its queue a moment late, is idle for some tens of microseconds. Taken
+ * away in each such moment, the lease would go to whoever else has work for a whole turn: with weights of 1 : 100
+ * the small one had 24 % of the device. The time is charged to who keeps it. */
+#define LEASE_GRACE_NS 400000u
+
 struct lease_page {
 	/* written by the broker */
 	_Alignas(64) _Atomic uint32_t grant; /* number of the last lease granted; futex */
 	_Atomic uint32_t revoke;	     /* hand lease of this number over at the next kernel boundary */
-	_Atomic uint32_t waiters;	     /* 1: somebody waits, do not keep an idle lease */
+	_Atomic uint32_t waiters;	     /* do not keep an idle lease: enum lease_waiters */
 	_Alignas(64) _Atomic uint64_t quota_used, quota_total; /* bytes, the whole VM */
 	_Atomic uint64_t allowed[LEASE_LIMITS]; /* of launches, of bytes, since its start; LEASE_NO_LIMIT */
 	_Atomic uint32_t queue_depth; /* kernels on the device at once; 0: as many as it likes */

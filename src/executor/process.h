@@ -36,6 +36,7 @@ struct process {
 	pthread_mutex_t lease_lock;
 	_Atomic uint32_t lease; /* number of the lease held or asked for; 0: none */
 	bool held;	/* lease was granted and not given back */
+	uint64_t idle_at; /* ns: idle since then with the lease, though others wait; 0: not */
 
 	uint64_t told[LEASE_LIMITS]; /* the `allowed` whose end the broker was told of; decoder only */
 
@@ -57,7 +58,7 @@ int lease_acquire(void *ctx);
 bool lease_try(void *ctx);
 bool lease_due(void *ctx);
 void lease_release(void *ctx);
-void lease_idle(void *ctx);
+uint64_t lease_idle(void *ctx);
 void lease_wake(struct process *p);
 void lease_kick(struct process *p);
 void lease_unit_begin(void *ctx);

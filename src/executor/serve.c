@@ -518,8 +518,9 @@ static void drain_fd(int fd)
 }
 
 /* True when somebody called, false when only time passed. */
-static bool sleep_until_called(struct exec *x, bool was_blocked)
+static bool sleep_until_called(struct exec *x, bool was_blocked, uint64_t most)
 {
+	struct timespec limit = { .tv_nsec = most ? (long)most : VGPU_RECHECK_MS * 1000000L };
 	struct pollfd p[3] = { { .fd = x->env->bell_fd, .events = POLLIN },
 			       { .fd = x->wake_fd, .events = POLLIN },
 			       { .fd = x->env->stop_fd, .events = POLLIN } };
@@ -536,7 +537,7 @@ static bool sleep_until_called(struct exec *x, bool was_blocked)
 			    : work_waiting(x);
 	if (!again && atomic_load(&x->broken) == SERVING) {
 		marks_delegate(x);
-		poll(p, 3, VGPU_RECHECK_MS);
+		ppoll(p, 3, &limit, NULL);
 	}
 	vgpu_store32(&x->host->sleeping, 0);
 	atomic_store(&x->asleep, false);
@@ -568,14 +569,15 @@ static void idle(struct exec *x)
 {
 	uint64_t since = vgpu_now_ns();
 	bool was_blocked = blocked(x);
+	uint64_t keeps = 0;
 
 	marks_close(x);
 	if (!was_blocked && !atomic_load(&x->marks.long_copies) && spin_for_work(x, since + x->spin.budget_ns))
 		return;
 	gate_step(x);
 	if (!was_blocked || x->throttle.waits)
-		gate_idle(x);
-	if (sleep_until_called(x, was_blocked) && !was_blocked)
+		keeps = gate_idle(x);
+	if (sleep_until_called(x, was_blocked, keeps) && !was_blocked)
 		vgpu_spin_waited(&x->spin, vgpu_now_ns() - since);
 }
 

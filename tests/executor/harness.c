@@ -36,9 +36,10 @@ static bool due(void *c)
 static void nothing(void *c)
 {
 }
-static void idle(void *c)
+static uint64_t idle(void *c)
 {
 	atomic_fetch_add(&((struct harness_counters *)c)->idled, 1);
+	return 0;
 }
 static void begin_unit(void *c)
 {

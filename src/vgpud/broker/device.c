@@ -57,10 +57,9 @@ static bool take_back(struct bexec *x, uint64_t now)
 	return true;
 }
 
-/* Whether an idle holder is to give the lease back. Under a cap it always is: what is kept is charged. */
-static bool unwanted_idle(const struct sched *s, const struct bexec *x)
+static uint32_t waiters(const struct sched *s, const struct bexec *x)
 {
-	return sched_contended(s) || x->client.tenant->cap;
+	return sched_contended(s) ? LEASE_CONTENDED : x->client.tenant->cap ? LEASE_RETURN : LEASE_KEEP;
 }
 
 static void look_at_holders(struct sched *s, uint64_t now)
@@ -72,7 +71,7 @@ static void look_at_holders(struct sched *s, uint64_t now)
 		if (look && !sched_renew(s, &x->client, now))
 			gone = take_back(x, now);
 		if (!gone)
-			atomic_store(&x->page->waiters, unwanted_idle(s, x));
+			atomic_store(&x->page->waiters, waiters(s, x));
 		i += !gone; /* the holder that was last lies in its place */
 	}
 }
@@ -97,7 +96,7 @@ void device_step(struct broker *b, uint64_t now)
 	while ((c = sched_pick(s, now)))
 		grant(OF(c));
 	for (unsigned i = 0; i < s->holders; i++)
-		atomic_store(&OF(s->holder[i])->page->waiters, unwanted_idle(s, OF(s->holder[i])));
+		atomic_store(&OF(s->holder[i])->page->waiters, waiters(s, OF(s->holder[i])));
 	loop_timer_set(&b->dev.timer, next_event(s));
 }
 
