@@ -231,12 +231,34 @@ struct member {
 	bool used;
 };
 
-/* All of it unpacked, or NULL: a bomb stops at BUNDLE_BYTES. */
+static bool octal(const char *s, size_t n, size_t *v)
+{
+	*v = 0;
+	while (n && *s >= '0' && *s <= '7') {
+		*v = *v << 3 | (size_t)(*s++ - '0');
+		n--;
+	}
+	return !n || !*s || *s == ' ';
+}
+
+/* Counts tar entries as they come, so that a flood of them is not first unpacked. *at: the next header. */
+static bool flood(const char *tar, size_t len, size_t *at, unsigned *entries)
+{
+	size_t size;
+
+	for (; *at + 512 <= len && tar[*at] && octal(tar + *at + 124, 12, &size) && size <= BUNDLE_BYTES; *at += 512 + (size + 511) / 512 * 512)
+		if (++*entries > BUNDLE_ENTRIES)
+			return true;
+	return false;
+}
+
+/* All of it unpacked, or NULL: a bomb stops at BUNDLE_BYTES, a flood at BUNDLE_ENTRIES. */
 static char *unpack(int fd, size_t *len, const char **problem)
 {
 	ZSTD_DCtx *z = ZSTD_createDCtx();
 	char in[65536], *out = NULL;
-	size_t cap = 0, n = 0, rc = 1;
+	size_t cap = 0, n = 0, rc = 1, at = 0;
+	unsigned entries = 0;
 	ssize_t k;
 
 	ZSTD_DCtx_setParameter(z, ZSTD_d_windowLogMax, 27);
@@ -261,6 +283,8 @@ static char *unpack(int fd, size_t *len, const char **problem)
 			n += dst.pos;
 			if (ZSTD_isError(rc))
 				*problem = "not a zstd file, or broken";
+			else if (flood(out, n, &at, &entries))
+				*problem = "has more entries than any bundle: refused";
 			else if (n > BUNDLE_BYTES)
 				*problem = "unpacks to more than any bundle: refused";
 		}
@@ -286,16 +310,6 @@ static bool name_ok(const char *s)
 		if (!strncmp(p, "../", 3) || !strcmp(p, "..") || !strncmp(p, "./", 2) || *p == '/')
 			return false;
 	return true;
-}
-
-static bool octal(const char *s, size_t n, size_t *v)
-{
-	*v = 0;
-	while (n && *s >= '0' && *s <= '7') {
-		*v = *v << 3 | (size_t)(*s++ - '0');
-		n--;
-	}
-	return !n || !*s || *s == ' ';
 }
 
 static const char *take_header(const struct ustar *h, struct member *m, size_t left)

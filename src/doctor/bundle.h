@@ -15,7 +15,7 @@
 #include "evidence.h"
 
 #define BUNDLE_BYTES   (256u << 20) /* unpacked */
-#define BUNDLE_ENTRIES 200000u
+#define BUNDLE_ENTRIES 100000u
 
 /* Writes everything ev was asked to fd. Redacts unless told otherwise. NULL, or what went wrong. */
 const char *bundle_write(struct ev *ev, int fd, const char *host_name);

@@ -187,8 +187,8 @@ static bool size_means_something(const struct ev_item *it, const struct stat *st
 	       strncmp(it->path, "/proc/", 6);
 }
 
-/* Reads to the end or READ_LIMIT. A kmsg device gives EAGAIN at its end and one record per read. */
-static int read_all(struct ev_item *it, int fd, bool records)
+/* Reads to the end or READ_LIMIT; size: of a regular file, which spares asking again for its end. A kmsg device gives EAGAIN at its end and one record per read. */
+static int read_all(struct ev_item *it, int fd, bool records, int64_t size)
 {
 	size_t cap = 4096 + 64;
 	char *buf = xalloc(cap + 1);
@@ -212,6 +212,8 @@ static int read_all(struct ev_item *it, int fd, bool records)
 		if (n <= 0)
 			break;
 		it->len += (size_t)n;
+		if (size && (int64_t)it->len == size)
+			break;
 	}
 	it->cut = it->len >= cap;
 	buf[it->len] = 0;
@@ -239,7 +241,7 @@ static void do_read(struct ev *ev, struct ev_item *it)
 	else if (!S_ISREG(st.st_mode) && !(S_ISCHR(st.st_mode) && ev->live))
 		it->err = EINVAL; /* a FIFO or device planted in an audited tree is not read */
 	else
-		it->err = read_all(it, fd, S_ISCHR(st.st_mode));
+		it->err = read_all(it, fd, S_ISCHR(st.st_mode), S_ISREG(st.st_mode) ? st.st_size : 0);
 	if (!it->err && size_means_something(it, &st) && (int64_t)it->len < st.st_size)
 		it->cut = true;
 	close(fd);

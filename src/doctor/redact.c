@@ -31,11 +31,12 @@ static const struct rule {
 	{REDACT_SECRETS, "://", "://[^ /:@]+:([^ /@]+)@", 1},
 	{REDACT_IDENTITY, ":", "(([0-9a-f]{2}:){5}[0-9a-f]{2})", 1, true},
 	{REDACT_IDENTITY, "-", "([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})", 1, true},
-	{REDACT_IDENTITY, "serial", "serial[ _a-z]*['\"]?[ \t]*[=:][ \t]*['\"]?([^'\" \t,;<>]+)", 1},
+	{REDACT_IDENTITY, "serial", "serial[ _a-z]*['\"]?[ \t]*[=:][ \t]*['\"]?([^]'\" \t,;<>{}]+)", 1},
 };
 
-/* Ends in no letter that could begin a MAC address: cleaning twice is cleaning once. */
-#define MASK  "**REDACTED**"
+/* Ends in no letter that could begin a MAC address: cleaning twice is cleaning once. Plain text in shell, XML,
+ * JSON and YAML alike. */
+#define MASK  "(REDACTED)"
 #define RULES (sizeof(rules) / sizeof(*rules))
 
 static regex_t *program(size_t i)

@@ -35,9 +35,12 @@ static json_t *mapping(struct walk *w, const yaml_node_t *n, int depth)
 		const yaml_node_t *k = yaml_document_get_node(w->doc, p->key);
 		json_t *v = convert(w, yaml_document_get_node(w->doc, p->value), depth + 1);
 
-		if (v && k && k->type == YAML_SCALAR_NODE && !json_object_get(o, (const char *)k->data.scalar.value) &&
-		    !json_object_set_new(o, (const char *)k->data.scalar.value, v))
-			continue;
+		if (v && k && k->type == YAML_SCALAR_NODE && !json_object_get(o, (const char *)k->data.scalar.value)) {
+			if (!json_object_set_new(o, (const char *)k->data.scalar.value, v))
+				continue;
+			v = NULL; /* not UTF-8; the value is gone with it */
+		}
+		json_decref(v);
 		refuse(w, k, "a key is a text of its own, named once");
 		json_decref(o);
 		return NULL;

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,12 @@ def doctor(*args, **kw):
 def audit(*args):
     p = doctor(*args, "--format", "json")
     return p.returncode, json.loads(p.stdout)
+
+
+def sanitized():
+    """AddressSanitizer reserves terabytes of addresses."""
+    with open(DOCTOR, "rb") as f:
+        return b"__asan_init" in f.read()
 
 
 def root(name):
@@ -208,6 +215,19 @@ class Bundles(unittest.TestCase):
         head = self.tar([("root/a", tarfile.REGTYPE, b"")])[:512]
         self.refused(head * 400000, "a flood of entries")
 
+    def test_a_million_entries(self):
+        """Refused at the 100001st, in seconds and without growing: the same header again and again."""
+        path = os.path.join(self.d, "million.tar.zst")
+        head = self.tar([("root/a", tarfile.REGTYPE, b"")])[:512]
+        with open(path, "wb") as f, subprocess.Popen(["zstd", "-q", "-c", "-T1", "-1"], stdin=subprocess.PIPE, stdout=f) as z:
+            for _ in range(1000):
+                z.stdin.write(head * 1000)
+        limits = {} if sanitized() else {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_AS, (192 << 20, 192 << 20))}
+        p = doctor("audit", path, **limits)
+        self.assertEqual((p.returncode, p.stdout), (3, b""))
+        self.assertIn(b"cannot use", p.stderr)
+        self.assertNotIn(b"memory", p.stderr)
+
     def test_not_a_bundle(self):
         for data in (b"hello", b"\x28\xb5\x2f\xfd" + b"\xff" * 64):
             path = os.path.join(self.d, "x")
@@ -248,6 +268,86 @@ class Oracle(unittest.TestCase):
         for pattern in (r"Express \(v2\) Endpoint", r"FLReset\+", r"Speed 32GT/s, Width x16", r"Device Serial Number 48-b0-2d-ff-fe-00-00-10",
                         r"Address Translation Service", r"ATSCtl:\s+Enable-", r"Total VFs: 32", r"Memory at .*64-bit, prefetchable\) \[.*size=256G\]"):
             self.assertRegex(out, pattern)
+
+
+    def test_hexdump(self):
+        """A dump as bug reports carry it (lspci -xxx), read back by lspci -F, shows the capabilities we decode."""
+        with tempfile.NamedTemporaryFile("w", suffix=".hex") as f:
+            f.write(self.lspci("intel-passthrough", "-xxxx", "-D"))
+            f.flush()
+            out = subprocess.run(["lspci", "-F", f.name, "-vvv", "-s", "00:01.0"], check=True, capture_output=True, text=True).stdout
+        self.assertRegex(out, r"ACSCtl:\s+SrcValid\+ TransBlk- ReqRedir\+ CmpltRedir\+ UpstreamFwd\+")
+
+
+class Given(unittest.TestCase):
+    """What the auditor brings along."""
+
+    def setUp(self):
+        self.d = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.d)
+
+    def put(self, name, text):
+        with open(os.path.join(self.d, name), "w") as f:
+            f.write(text)
+        return f.name
+
+    def one(self, ident, *args, **kw):
+        p = doctor(*args, "--only", ident, "--format", "json", **kw)
+        return next(r for r in json.loads(p.stdout)["results"] if r["id"] == ident)
+
+    def test_site_list(self):
+        site = self.put("site.yaml", 'firmware: [{board: FIXTURE, version: "9"}]\n')
+        self.assertEqual(self.one("PCI-015", "--root", root("intel-passthrough"), "--site", site)["result"], "warn")
+        self.assertEqual(doctor("--site", "/nonexistent", "--root", self.d).returncode, 3)
+
+    def test_inventory_survives_redaction(self):
+        site = self.put("site.yaml", 'gpus: [{address: "0000:10:00.0", serial: 48-b0-2d-ff-fe-00-00-10}, {address: "0000:20:00.0", serial: 1-2}]\n')
+        bundle = os.path.join(self.d, "b.tar.zst")
+        self.assertEqual(doctor("collect", "--root", root("intel-passthrough"), "--site", site, "-o", bundle).returncode, 0)
+        here = [(r["subject"], r["result"]) for r in audit("--root", root("intel-passthrough"), "--site", site)[1]["results"] if r["id"] == "PCI-019"]
+        there = [(r["subject"], r["result"]) for r in audit("audit", bundle)[1]["results"] if r["id"] == "PCI-019"]
+        self.assertEqual(here, [("0000:10:00.0", "pass"), ("0000:20:00.0", "warn")])
+        self.assertEqual(here, there)
+        raw = subprocess.run(["zstd", "-dc", bundle], check=True, capture_output=True).stdout
+        self.assertNotIn(b"48-b0-2d", raw)
+
+    def test_log(self):
+        for text in ("Nov 22 10:00:00 h kernel: NVRM: Xid (PCI:0000:12:00): 79, pid=1, GPU has fallen off the bus.\n",
+                     json.dumps({"_TRANSPORT": "kernel", "MESSAGE": "NVRM: Xid (PCI:0000:12:00): 79, pid=1, GPU has fallen off the bus."}) + "\n"):
+            log = self.put("log", text)
+            self.assertEqual(self.one("BIND-026", "--root", root("hgx-h200-share"), "--mode", "share", "--log", log)["result"], "fail")
+            self.assertEqual(doctor("explain-log", log).returncode, 2)
+            self.assertEqual(self.one("BIND-026", "--root", root("hgx-h200-share"), "--mode", "share", "--log", "-", input=text.encode())["result"], "fail")
+
+    def test_verify(self):
+        for name, result in (("tampered-library", "warn"), ("rhel-driver", "pass")):
+            self.assertEqual(self.one("BIND-029", "--root", root(name), "--mode", "share", "--verify")["result"], result)
+
+
+class ThisMachine(unittest.TestCase):
+    """The machine the test runs on, as whoever runs it and as nobody: never an error, and without root never
+    more than with it."""
+
+    def test_as_is(self):
+        code, report = audit("--mode", "passthrough")
+        self.assertIn(code, (0, 1, 2, 3))
+        self.assertEqual([r for r in report["results"] if r["result"] == "error"], [])
+
+    def test_as_nobody(self):
+        if os.geteuid():
+            self.skipTest("needs root to become nobody")
+        with tempfile.TemporaryDirectory() as d:  # nobody may not reach the build directory
+            os.chmod(d, 0o755)
+            shutil.copy(DOCTOR, d + "/vgpu-doctor")
+            out = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", d + "/vgpu-doctor", "--mode", "passthrough",
+                                  "--format", "json"], capture_output=True, timeout=60)
+        report = json.loads(out.stdout)
+        self.assertEqual([r for r in report["results"] if r["result"] == "error"], [])
+        mine = worst(audit("--mode", "passthrough")[1])
+        theirs = worst(report)
+        # What root cannot tell, or finds wrong, nobody does not call good.
+        self.assertEqual([i for i in mine if mine[i] in ("fail", "unknown") and theirs[i] == "pass"], [])
+        self.assertIn("root", report["limits"])
 
 
 class Explain(unittest.TestCase):

@@ -218,13 +218,13 @@ static void clean_is(const char *in, const char *want)
 static void redaction(void **state)
 {
 	(void)state;
-	clean_is("<graphics passwd='x1' port='5900'/>", "<graphics passwd='**REDACTED**' port='5900'/>");
-	clean_is("password_pbkdf2 root grub.pbkdf2.sha512.10000.ABC.DEF\n", "password_pbkdf2 root **REDACTED**\n");
+	clean_is("<graphics passwd='x1' port='5900'/>", "<graphics passwd='(REDACTED)' port='5900'/>");
+	clean_is("password_pbkdf2 root grub.pbkdf2.sha512.10000.ABC.DEF\n", "password_pbkdf2 root (REDACTED)\n");
 	clean_is("a\n-----BEGIN EC PRIVATE KEY-----\nsecret\n-----END EC PRIVATE KEY-----\nb\n", "a\nREDACTED PRIVATE KEY\n\n\nb\n");
 	clean_is("mac 52:54:00:12:34:56 bus 0000:10:00.0", "mac 00:00:00:00:00:00 bus 0000:10:00.0");
 	clean_is("root=UUID=0fc63daf-8483-4772-8e79-3d69d8477de4", "root=UUID=00000000-0000-0000-0000-000000000000");
 	clean_is("on gpu07 but not gpu071", "on HOST but not gpu071");
-	clean_is("https://bob:hunter2@example.org/x", "https://bob:**REDACTED**@example.org/x");
+	clean_is("https://bob:hunter2@example.org/x", "https://bob:(REDACTED)@example.org/x");
 	clean_is("intel_iommu=on pci=noaer", "intel_iommu=on pci=noaer");
 }
 
@@ -265,10 +265,14 @@ static void sandbox_stops_writing(void **state)
 	(void)state;
 	if (pid == 0) {
 		char path[64], *argv[] = {(char *)"false", NULL};
+		const char *alone;
 		int through = 0;
 
 		snprintf(path, sizeof(path), "/tmp/doctor-unit-%d", (int)getpid());
-		sandbox_read_only(-1);
+		alone = sandbox_read_only(-1);
+		dprintf(1, "sandbox: %s\n", alone ? alone : "landlock and seccomp");
+		/* seccomp must be there; landlock may be missing from the kernel, and is then said to be. */
+		through |= alone && !strstr(alone, "seccomp alone") ? 64 : 0;
 		through |= open("/proc/self/status", O_RDONLY) < 0 ? 1 : 0; /* reading must go on */
 #ifndef DOCTOR_COVERAGE
 		through |= open(path, O_WRONLY | O_CREAT, 0600) >= 0 ? 2 : 0;
