@@ -285,8 +285,8 @@ static struct span bits_of(const struct head_op *o, struct span a, struct span b
 static struct span sum(const struct head_op *o, struct span a, struct span b)
 {
 	struct span s = { .known = true };
-	bool bad = o->code == HEAD_ADD ? __builtin_add_overflow(a.lo, b.lo, &s.lo) | __builtin_add_overflow(a.hi, b.hi, &s.hi) :
-					 __builtin_sub_overflow(a.lo, b.hi, &s.lo) | __builtin_sub_overflow(a.hi, b.lo, &s.hi);
+	bool bad = o->code == HEAD_ADD ? __builtin_add_overflow(a.lo, b.lo, &s.lo) || __builtin_add_overflow(a.hi, b.hi, &s.hi) :
+					 __builtin_sub_overflow(a.lo, b.hi, &s.lo) || __builtin_sub_overflow(a.hi, b.lo, &s.hi);
 	return bad ? anything : s;
 }
 
