@@ -388,7 +388,9 @@ static void add_value(struct buf *t)
 {
 	static const char *const values[] = { "\"a\"", "\"b\"", "\"c\"", "1", "2", "0", "-1", "true", "null", "\"high\"", "50", "100",
 					      "268435456", "536870912", "1073741824", "30000000000", "9223372036854775807", "1.5",
-					      "[]", "{}", "\"\\u0000\"", "\"../../x\"", "99999999999999999999", "4294967295" };
+					      "[]", "{}", "\"\\u0000\"", "\"../../x\"", "99999999999999999999", "4294967295",
+					      "\"xéééééééééééééééé"
+					      "ééééééééééééééééé\"" };
 	uint8_t how = choose(&in);
 
 	if (how < 200) {
@@ -429,7 +431,11 @@ static void ask(struct mock_client *c)
 			buf_printf(&t, "\n");
 			continue;
 		}
-		buf_printf(&t, "{\"cmd\":\"%s\",\"name\":\"%c\"", commands[how % 16], 'a' + (how >> 4) % 3);
+		buf_printf(&t, "{\"cmd\":\"%s\",\"name\":", commands[how % 16]);
+		if (how < 192)
+			buf_printf(&t, "\"%c\"", 'a' + (how >> 4) % 3);
+		else
+			add_value(&t);
 		for (; n; n--) {
 			buf_printf(&t, ",\"%s\":", keys[1 + choose(&in) % 15]);
 			add_value(&t);

@@ -415,11 +415,13 @@ static CUresult fill(CUdeviceptr dst, size_t pitch, uint32_t value, unsigned ele
 	struct drv_mem m;
 	uint64_t bytes, row;
 	DRV_TRY(drv_enter_stream(handle, &ctx, &s));
+	if (dst % element)
+		return CUDA_ERROR_INVALID_VALUE;
 	if (!width || !height)
 		return CUDA_SUCCESS;
 	if (height == 1)
 		pitch = 0;
-	if (dst % element || pitch % element || __builtin_mul_overflow(width, element, &row) || (height > 1 && pitch < row) ||
+	if (pitch % element || __builtin_mul_overflow(width, element, &row) || (height > 1 && pitch < row) ||
 	    __builtin_mul_overflow(height - 1, pitch, &bytes) || __builtin_add_overflow(bytes, row, &bytes) ||
 	    !drv_mem_spans(dst, bytes))
 		return CUDA_ERROR_INVALID_VALUE;

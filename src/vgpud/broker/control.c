@@ -44,9 +44,24 @@ static void client_end(struct client *c)
 	free(c);
 }
 
+/* An error that quotes its asker may have been cut within a character, and JSON takes whole ones only. */
+static json_t *error_text(const char *text)
+{
+	json_t *s = json_string(text);
+	char *plain = s ? NULL : strdup(text);
+
+	for (char *p = plain; p && *p; p++)
+		if (*p & 0x80)
+			*p = '?';
+	if (plain)
+		s = json_string(plain);
+	free(plain);
+	return s;
+}
+
 static void reply(struct client *c, const struct vgpu_err *e, json_t *data)
 {
-	json_t *reply = e ? json_pack("{s:b, s:s, s:b}", "ok", 0, "error", e->text, "denied", c->waits == WAIT_DENIED)
+	json_t *reply = e ? json_pack("{s:b, s:o, s:b}", "ok", 0, "error", error_text(e->text), "denied", c->waits == WAIT_DENIED)
 		  : json_pack("{s:b, s:o}", "ok", 1, "data", data);
 	char *text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
 	if (!text || buf_printf(&c->out, "%s\n", text))
