@@ -75,6 +75,8 @@ static void on_abort(int sig)
 	int n = snprintf(line, sizeof(line), "input --random %llu 1\n", current);
 
 	signal(SIGABRT, SIG_DFL);
+	if (sig == SIGTERM)
+		_exit(write(STDERR_FILENO, line, (size_t)n) != n);
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
 		_exit(1);
 }
@@ -84,6 +86,7 @@ static int random_inputs(uint64_t first, uint64_t count, size_t most)
 	uint8_t *p = malloc(most + 1);
 
 	signal(SIGABRT, on_abort);
+	signal(SIGTERM, on_abort); /* says how far it got */
 	for (uint64_t i = first; p && i < first + count; i++) {
 		size_t n = most / 2 + i * 7919 % (most / 2 + 1);
 

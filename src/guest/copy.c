@@ -465,7 +465,7 @@ static int in_memory(const struct job *j, struct plane *p, const struct where *w
 	uint64_t at = w->type == CU_MEMORYTYPE_HOST ? (uintptr_t)w->host : w->dev, pitch = w->pitch ? w->pitch : j->width;
 	uint64_t end, skip, slice;
 
-	if (__builtin_add_overflow(w->x, j->width, &end) || (pitch < end && (j->height > 1 || j->depth > 1)))
+	if (__builtin_add_overflow(w->x, j->width, &end) || (pitch < end && (w->pitch || j->height > 1 || j->depth > 1)))
 		return CUDA_ERROR_INVALID_VALUE;
 	if (j->depth > 1 && (__builtin_add_overflow(w->y, j->height, &end) || w->rows < end))
 		return CUDA_ERROR_INVALID_VALUE;
