@@ -74,6 +74,10 @@ struct vgpu_err *state_rows(struct broker *b_, const char *sql, const char *cons
 }
 
 /* Lines are made, so that their arguments are read, and forgotten. */
+void log_set_level(enum log_level l)
+{
+}
+
 void log_at(enum log_level l, const char *fmt, ...)
 {
 	char room[512];

@@ -104,6 +104,7 @@ const struct command commands[] = {
 	{"quarantine-vm", "stop its programs and let it in no more", "quarantine-vm", KNOWN_VM, .view = view_vm,
 	 .confirm = "its running programs are ended."},
 	{"clear-quarantine", "let it in again, its faults forgotten", "clear-quarantine", KNOWN_VM, .view = view_vm},
+	{"reload-config", "read vgpud.conf anew; what is wrong changes nothing", "reload-config"},
 	{"status", "device, memory, hand-overs", "status", .view = view_status},
 	{"show-health", "what is wrong; exit status 5 if anything is", "health", .view = view_health, .run = health_run},
 	{"show-connections", "who is connected", "connections", .view = view_connections},

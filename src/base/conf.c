@@ -183,6 +183,38 @@ struct vgpu_err *conf_parse(const char *file, const char *text, const struct con
 	return NULL;
 }
 
+static uint64_t quantity(const void *at)
+{
+	uint64_t n;
+
+	memcpy(&n, at, sizeof(n));
+	return n;
+}
+
+int conf_print(FILE *out, const struct conf_key *keys, const void *values)
+{
+	for (const struct conf_key *k = keys; k->name; k++) {
+		const char *at = (const char *)values + k->offset;
+		unsigned choice;
+
+		if (k->kind == CONF_TEXT && !*at)
+			continue;
+		fprintf(out, "%s = ", k->name);
+		if (k->kind == CONF_TEXT) {
+			fputs(at, out);
+		} else if (k->kind == CONF_CHOICE) {
+			memcpy(&choice, at, sizeof(choice));
+			fputs(k->choices[choice], out);
+		} else {
+			fprintf(out, "%llu", (unsigned long long)quantity(at));
+		}
+		if (k->kind == CONF_RANGE)
+			fprintf(out, "-%llu", (unsigned long long)quantity(at + sizeof(uint64_t)));
+		fputs(k->kind == CONF_DURATION ? "ns\n" : "\n", out);
+	}
+	return fflush(out) ? -errno : 0;
+}
+
 struct vgpu_err *conf_read(const char *path, char **text)
 {
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -7,6 +7,7 @@
 #define VGPU_BASE_CONF_H
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "base/err.h"
 
 enum conf_kind {
@@ -31,6 +32,8 @@ struct conf_key {
 struct vgpu_err *conf_parse(const char *file, const char *text, const struct conf_key *keys, void *out);
 /* One assignment from elsewhere, such as "-o key=value"; where: what to call it in errors. */
 struct vgpu_err *conf_set(const char *where, const char *assignment, const struct conf_key *keys, void *out);
+/* The keys with their values, as text that conf_parse() turns into the same again; what is empty is left out. */
+int conf_print(FILE *out, const struct conf_key *keys, const void *values);
 /* A whole file, at most 64 KiB, as a string the caller frees. */
 struct vgpu_err *conf_read(const char *path, char **text);
 #endif

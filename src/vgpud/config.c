@@ -79,8 +79,9 @@ void config_defaults(struct vgpud_config *c)
 	};
 }
 
-struct vgpu_err *config_load(struct vgpud_config *c, const char *path, const char *const *options, unsigned n)
+struct vgpu_err *config_load(struct vgpud_config *c, const struct config_source *from)
 {
+	const char *path = from->file;
 	cleanup_mem char *text = NULL;
 	struct vgpu_err *e;
 
@@ -93,11 +94,11 @@ struct vgpu_err *config_load(struct vgpud_config *c, const char *path, const cha
 		if (e)
 			return e;
 	}
-	for (unsigned i = 0; i < n; i++) {
+	for (unsigned i = 0; i < from->n; i++) {
 		char where[32];
 
 		snprintf(where, sizeof(where), "option -o %u", i + 1);
-		e = conf_set(where, options[i], config_keys, c);
+		e = conf_set(where, from->options[i], config_keys, c);
 		if (e)
 			return e;
 	}
@@ -234,5 +235,33 @@ struct vgpu_err *config_resolve(struct vgpud_config *c)
 	else
 		*c = a->config;
 	munmap(a, sizeof(*a));
+	return e;
+}
+
+/* What sockets, processes and the device were made by. */
+static const char *const fixed[] = {"run-dir", "state-dir", "user", "group", "qemu-user", "driver", "device",
+				    "executor-uids", NULL};
+
+static size_t size_of(const struct conf_key *k)
+{
+	return k->kind == CONF_TEXT ? k->len : k->kind == CONF_CHOICE ? sizeof(unsigned)
+	       : k->kind == CONF_RANGE ? 2 * sizeof(uint64_t) : sizeof(uint64_t);
+}
+
+struct vgpu_err *config_reload(const struct vgpud_config *old, const struct config_source *from, struct vgpud_config *out)
+{
+	struct vgpu_err *e;
+
+	memset(out, 0, sizeof(*out));
+	config_defaults(out);
+	e = config_load(out, from);
+	if (!e)
+		e = config_resolve(out);
+	for (const struct conf_key *k = config_keys; !e && k->name; k++)
+		for (int i = 0; !e && fixed[i]; i++)
+			if (!strcmp(k->name, fixed[i]) && (k->kind == CONF_TEXT
+				? strcmp((char *)old + k->offset, (char *)out + k->offset)
+				: memcmp((char *)old + k->offset, (char *)out + k->offset, size_of(k))))
+				e = err_new("%s: changes only with a restart of vgpud; nothing was changed", k->name);
 	return e;
 }

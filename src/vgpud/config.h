@@ -36,8 +36,15 @@ struct vgpud_config {
 };
 
 void config_defaults(struct vgpud_config *c);
-/* path NULL: the default file, which may be missing. options: "key=value" strings, n of them. */
-struct vgpu_err *config_load(struct vgpud_config *c, const char *path, const char *const *options, unsigned n);
+/* Where it comes from: kept, so that it can be read again. */
+struct config_source {
+	const char *file; /* NULL: the default file, which may be missing */
+	const char *const *options; /* "key=value", n of them, after the file */
+	unsigned n;
+};
+struct vgpu_err *config_load(struct vgpud_config *c, const struct config_source *from);
+/* Read, checked and resolved anew. Refused where a key differs that only a restart can change. */
+struct vgpu_err *config_reload(const struct vgpud_config *old, const struct config_source *from, struct vgpud_config *out);
 /* Users, groups, driver library: what the machine must have. */
 struct vgpu_err *config_resolve(struct vgpud_config *c);
 extern const struct conf_key config_keys[];

@@ -34,6 +34,7 @@ enum ipc_type {
 	IPC_EXITED,	 /* executor reaped; nothing of it runs any more */
 	IPC_LISTENING,	 /* result of LISTEN */
 	IPC_SYNCED,	 /* everything replayed */
+	IPC_RELOADED,	 /* fd: the configuration read anew; or why not */
 	/* broker -> keeper */
 	IPC_READY,
 	IPC_LISTEN,
@@ -43,6 +44,7 @@ enum ipc_type {
 	IPC_CLOSE,
 	IPC_SPAWN, /* answered by SPAWNED or EXITED */
 	IPC_KILL,
+	IPC_RELOAD, /* read the configuration anew; answered by RELOADED */
 	IPC_ASSIGN, /* a spare gets its channel; answered as SPAWN is from then on */
 	/* executor -> broker */
 	IPC_X_DEVICE, /* probe only: what the device is */
@@ -104,6 +106,11 @@ struct ipc_listening {
 struct ipc_ready {
 	uint32_t ok;
 	char text[IPC_TEXT_LEN]; /* !ok: why vgpud cannot start */
+};
+
+struct ipc_reloaded {
+	uint32_t ok;
+	char text[IPC_TEXT_LEN]; /* !ok: why nothing was changed */
 };
 
 struct ipc_make {

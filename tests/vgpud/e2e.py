@@ -51,6 +51,49 @@ def test_check_config():
         assert not (pathlib.Path(d) / 'run').exists(), 'half started'
 
 
+def test_print_config():
+    """What is printed sets the same when it is read."""
+    with tempfile.TemporaryDirectory() as d:
+        conf = pathlib.Path(d) / 'vgpud.conf'
+        conf.write_text('quantum = 3500us\nbar-size = 1G\nexecutor-uids = 5000-5010\nlog-level = debug\nqemu-user = qemu\n')
+
+        def printed(*options):
+            return subprocess.run([str(VGPUD), '-c', str(conf), *options, 'print-config'], check=True, text=True, timeout=30,
+                                  stdout=subprocess.PIPE).stdout
+        text = printed('-o', 'fault-limit=7')
+        for line in ('quantum = 3500000ns', 'bar-size = 1073741824', 'executor-uids = 5000-5010', 'log-level = debug',
+                     'fault-limit = 7', 'job-timeout = 30000000000ns', 'qemu-user = qemu'):
+            assert line in text.splitlines(), (line, text)
+        conf.write_text(text)
+        assert printed() == text
+
+
+def test_reload_config():
+    with Vgpud() as v:
+        conf = v.dir / 'vgpud.conf'
+        v.stop()
+        conf.write_text('quantum = 2ms\nfault-limit = 5\n')
+        v.command = lambda: [str(conf) if w == '/dev/null' else w for w in Vgpud.command(v)]
+        v.start()
+        v.ok('register-vm', name='a')
+        p = Peer(v.run, 'a')
+        p.want(1)
+        assert p.wait_state(RUNNING, DEAD) == RUNNING
+        conf.write_text('quantum = soon\n')
+        r = v.ask('reload-config')
+        assert not r['ok'] and 'vgpud.conf:1: quantum' in r['error'], r
+        conf.write_text('executor-uids = 5000-5010\n')
+        r = v.ask('reload-config')
+        assert not r['ok'] and 'executor-uids' in r['error'] and 'restart' in r['error'], r
+        broker = v.children('vgpu-broker')
+        conf.write_text('quantum = 4ms\nfault-limit = 1\n')
+        v.ok('reload-config')
+        assert v.children('vgpu-broker') == broker and p.state() == RUNNING, 'nothing was restarted'
+        os.kill(executor_of(v, 'a'), signal.SIGKILL)
+        wait_for('one fault is too many now', lambda: v.ok('show-vm', name='a')['status'] == 'quarantined')
+        p.close()
+
+
 def test_bad_driver():
     with tempfile.TemporaryDirectory() as d:
         v = Vgpud(directory=d, driver='/nowhere/libcuda.so.1')

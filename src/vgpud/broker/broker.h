@@ -234,11 +234,12 @@ struct asker {
 };
 int control_start(struct broker *b, int fd);
 void control_listening(struct vm *vm, int rc);
+void control_reloaded(struct broker *b, const char *error); /* NULL: done */
 void control_event(struct broker *b); /* one was added: whoever waits for it is answered */
 
 /* commands.c */
 /* DENIED: not waiting, but the error is that this user may not. */
-enum command_wait { WAIT_NOT, WAIT_LISTENING, WAIT_EVENT, WAIT_DENIED };
+enum command_wait { WAIT_NOT, WAIT_LISTENING, WAIT_EVENT, WAIT_RELOAD, WAIT_DENIED };
 /* *data, an error, or *wait: answered later by control_listening() (VM b->waited_vm) or control_event(). */
 struct vgpu_err *command_run(struct broker *b, const struct asker *who, json_t *q, json_t **data, enum command_wait *wait);
 

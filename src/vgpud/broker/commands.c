@@ -217,6 +217,18 @@ static struct vgpu_err *cmd_clear(const struct call *c, json_t **data)
 	return NULL;
 }
 
+/* The keeper, which may read the file, reads and checks it. */
+static struct vgpu_err *cmd_reload(const struct call *c, json_t **data)
+{
+	struct vgpu_err *e = record(c, (struct change){.object = "", .text = ""});
+
+	if (e)
+		return e;
+	to_keeper(c->broker, IPC_RELOAD, NULL, 0);
+	*c->wait = WAIT_RELOAD;
+	return NULL;
+}
+
 /* ---- looking ---- */
 
 static struct vgpu_err *cmd_list(const struct call *c, json_t **data)
@@ -315,7 +327,7 @@ static const struct {
 	{"status", false, cmd_status},		   {"health", false, cmd_health},
 	{"connections", false, cmd_connections},   {"timeline", false, cmd_timeline},
 	{"events", false, cmd_events},		   {"audit", true, cmd_audit},
-	{"faults", false, cmd_faults},
+	{"faults", false, cmd_faults},		   {"reload-config", true, cmd_reload},
 };
 
 struct vgpu_err *command_run(struct broker *b, const struct asker *who, json_t *q, json_t **data, enum command_wait *wait)

@@ -154,6 +154,18 @@ static bool waits_for_vm(const struct client *c, uint32_t id)
 	return c->waits == WAIT_LISTENING && c->waits_for == id;
 }
 
+void control_reloaded(struct broker *b, const char *error)
+{
+	cleanup_err struct vgpu_err *e = error ? err_new("%s", error) : NULL;
+
+	list_for_each(n, &b->clients) {
+		struct client *c = list_entry(n, struct client, node);
+
+		if (c->waits == WAIT_RELOAD)
+			reply_late(c, e, e ? NULL : json_object());
+	}
+}
+
 void control_event(struct broker *b)
 {
 	list_for_each(n, &b->clients) {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 void to_keeper(struct broker *b, uint16_t type, const void *p, size_t size)
 {
@@ -115,7 +116,26 @@ void device_settle(struct broker *b)
 		broker_ready(b, NULL);
 }
 
+/* At once for whatever happens from now on; what runs keeps what it was started with. */
+static void on_reloaded(struct broker *b, struct msg *m)
+{
+	struct ipc_reloaded *r = (void *)m->payload;
+
+	r->text[IPC_TEXT_LEN - 1] = 0;
+	if (r->ok && (m->n_fds != 1 || pread(m->fds[0], &b->cfg, sizeof(b->cfg), 0) != (ssize_t)sizeof(b->cfg))) {
+		b->loop.stop = true; /* the next broker reads it from its own descriptor */
+		return;
+	}
+	if (r->ok) {
+		log_set_level(b->cfg.log_level);
+		b->dev.sched.quantum = b->cfg.quantum_ns;
+		event_add(b, "reload-config", "", "the configuration was read anew");
+	}
+	control_reloaded(b, r->ok ? NULL : r->text);
+}
+
 static void (*const handlers[IPC_TYPES])(struct broker *, struct msg *) = {
+	[IPC_RELOADED] = on_reloaded,
 	[IPC_CONTROL] = on_control,  [IPC_CONN] = conn_announced,   [IPC_GONE] = on_gone,
 	[IPC_SPAWNED] = exec_spawned, [IPC_EXITED] = on_exited, [IPC_LISTENING] = on_listening,
 	[IPC_SYNCED] = on_synced,

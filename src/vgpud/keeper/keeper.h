@@ -52,7 +52,8 @@ struct child {
 
 struct keeper {
 	struct loop loop;
-	const struct vgpud_config *cfg;
+	struct vgpud_config *cfg;
+	const struct config_source *from;
 	int config_fd, state_fd; /* memfds every broker gets */
 	int lock_fd;
 	char broker_path[PATH_MAX], executor_path[PATH_MAX];
@@ -91,6 +92,9 @@ void child_kill(struct keeper *k, uint32_t id);
 void children_end(struct keeper *k);
 bool wait_ended(int pidfd, pid_t pid, int ms);
 int broker_spawn(struct keeper *k, int sock);
+
+/* keeper/main.c */
+struct vgpu_err *seal_config(struct keeper *k); /* a new sealed memfd of *cfg */
 
 /* keeper/link.c */
 struct vgpu_err *link_start(struct keeper *k);

@@ -142,7 +142,28 @@ static void on_assign(struct keeper *k, struct msg *m)
 	child_assign(k, (struct ipc_spawn *)m->payload);
 }
 
+static void on_reload(struct keeper *k, struct msg *m)
+{
+	static struct vgpud_config fresh;
+	cleanup_err struct vgpu_err *e = config_reload(k->cfg, k->from, &fresh);
+	struct ipc_reloaded a = {.ok = !e};
+
+	if (!e) {
+		*k->cfg = fresh;
+		log_set_level(fresh.log_level);
+		close(k->config_fd);
+		e = seal_config(k);
+	}
+	if (e) {
+		log_error("%s", e->text);
+		snprintf(a.text, sizeof(a.text), "%.*s", IPC_TEXT_LEN - 1, e->text);
+	}
+	a.ok = !e;
+	link_send(k, IPC_RELOADED, &a, sizeof(a), &k->config_fd, e ? 0 : 1);
+}
+
 static void (*const handlers[IPC_TYPES])(struct keeper *, struct msg *) = {
+	[IPC_RELOAD] = on_reload,
 	[IPC_READY] = on_ready,	      [IPC_LISTEN] = on_listen, [IPC_UNLISTEN] = on_unlisten,
 	[IPC_MAKE] = on_make,	      [IPC_HANDOVER] = on_handover, [IPC_CLOSE] = on_close,
 	[IPC_SPAWN] = on_spawn,	      [IPC_KILL] = on_kill,

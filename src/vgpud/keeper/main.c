@@ -20,17 +20,17 @@
 #define OPTIONS_MAX 64
 
 struct arguments {
-	const char *file;
+	struct config_source from;
 	const char *options[OPTIONS_MAX];
-	unsigned n_options;
-	bool check;
+	bool check, print;
 };
 
-static const char usage[] = "usage: vgpud [-n] [-c FILE] [-o KEY=VALUE]...\n"
+static const char usage[] = "usage: vgpud [-n] [-c FILE] [-o KEY=VALUE]... [print-config]\n"
 			    "  -c FILE       configuration, default /etc/openvgpu/vgpud.conf\n"
 			    "  -n            check the configuration and exit\n"
 			    "  -o KEY=VALUE  set one key after the file was read\n"
-			    "  -V            print the version\n";
+			    "  -V            print the version\n"
+			    "  print-config  print the configuration, every key, and exit\n";
 
 static int parse_arguments(int argc, char **argv, struct arguments *a)
 {
@@ -39,17 +39,17 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 	while ((c = getopt(argc, argv, "c:no:Vh")) != -1) {
 		switch (c) {
 		case 'c':
-			a->file = optarg;
+			a->from.file = optarg;
 			break;
 		case 'n':
 			a->check = true;
 			break;
 		case 'o':
-			if (a->n_options == OPTIONS_MAX) {
+			if (a->from.n == OPTIONS_MAX) {
 				log_error("more than %d -o options", OPTIONS_MAX);
 				return -1;
 			}
-			a->options[a->n_options++] = optarg;
+			a->options[a->from.n++] = optarg;
 			break;
 		case 'V':
 			puts("vgpud " VGPU_VERSION_STRING);
@@ -61,6 +61,11 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 			fputs(usage, stderr);
 			return -1;
 		}
+	}
+	a->from.options = a->options;
+	if (optind < argc && !strcmp(argv[optind], "print-config")) {
+		a->print = true;
+		optind++;
 	}
 	if (optind < argc) {
 		fprintf(stderr, "vgpud: unexpected argument \"%s\"\n%s", argv[optind], usage);
@@ -120,12 +125,17 @@ static struct vgpu_err *prepare_dirs(struct keeper *k)
 	return e;
 }
 
-static struct vgpu_err *seal_config(struct keeper *k)
+struct vgpu_err *seal_config(struct keeper *k)
 {
 	k->config_fd = memfd_create("vgpud-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (k->config_fd < 0 || pwrite(k->config_fd, k->cfg, sizeof(*k->cfg), 0) != (ssize_t)sizeof(*k->cfg) ||
 	    fcntl(k->config_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL))
 		return err_sys(errno, "memfd for the configuration");
+	return NULL;
+}
+
+static struct vgpu_err *make_state(struct keeper *k)
+{
 	k->state_fd = memfd_create("vgpud-state", MFD_CLOEXEC);
 	return k->state_fd < 0 ? err_sys(errno, "memfd for the state") : NULL;
 }
@@ -218,6 +228,8 @@ static struct vgpu_err *start(struct keeper *k)
 	if (!e)
 		e = seal_config(k);
 	if (!e)
+		e = make_state(k);
+	if (!e)
 		e = start_loop(k);
 	if (!e)
 		e = link_start(k);
@@ -227,9 +239,9 @@ static struct vgpu_err *start(struct keeper *k)
 int main(int argc, char **argv)
 {
 	static struct vgpud_config cfg;
-	static struct keeper k = {.cfg = &cfg, .config_fd = -1, .state_fd = -1, .lock_fd = -1, .control_fd = -1, .link.fd = -1};
+	static struct arguments a;
+	static struct keeper k = {.cfg = &cfg, .from = &a.from, .config_fd = -1, .state_fd = -1, .lock_fd = -1, .control_fd = -1, .link.fd = -1};
 	cleanup_err struct vgpu_err *e = NULL;
-	struct arguments a = {0};
 
 	log_init("vgpud", LOG_L_INFO);
 	if (parse_arguments(argc, argv, &a))
@@ -238,7 +250,9 @@ int main(int argc, char **argv)
 	list_init(&k.conns);
 	list_init(&k.children);
 	config_defaults(&cfg);
-	e = config_load(&cfg, a.file, a.options, a.n_options);
+	e = config_load(&cfg, &a.from);
+	if (!e && a.print)
+		return conf_print(stdout, config_keys, &cfg) ? 1 : 0;
 	if (!e) {
 		log_set_level(cfg.log_level);
 		e = config_resolve(&cfg);
