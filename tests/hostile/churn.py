@@ -35,7 +35,7 @@ def serve(v, rng):
 
 def work(v, rng):
     p = hostile(v, 'churn', '--attack', 'local', '--lives', '1', '--seed', rng.randrange(1 << 32))
-    out = p.communicate(timeout=120)[0]
+    out = p.communicate(timeout=600)[0]
     assert p.returncode == 0, out
 
 

@@ -13,10 +13,10 @@ import signal
 import sys
 import time
 
-from campaign import BUILD, TIRELESS, Vgpud, Watch, hostile, options, run_as, start_loops
+from campaign import BUILD, SANITIZED, TIRELESS, Vgpud, Watch, hostile, options, run_as, start_loops
 from harness import Peer, main, wait_for
 
-ARGS = options(__doc__, moments=4, recovery=1.0)
+ARGS = options(__doc__, moments=4, recovery=5.0 if SANITIZED else 1.0)
 sys.argv[1:] = []
 RNG = random.Random(ARGS.seed)
 SPINNER = BUILD / 'tests/vgpud/spinner'

@@ -19,7 +19,8 @@ def skip(reason):
     sys.exit(SKIP)
 
 
-def arguments(doc, stage=False):
+def arguments(doc, stage=False, **numbers):
+    """numbers: --NAME N, with its default."""
     ap = argparse.ArgumentParser(description=doc.splitlines()[0])
     ap.add_argument('--build', required=True, help='build directory')
     ap.add_argument('--agent', required=True)
@@ -28,6 +29,8 @@ def arguments(doc, stage=False):
     ap.add_argument('--only', help='run only the group of cases of this name')
     if stage:
         ap.add_argument('--stage', required=True, help='installed tree ("make stage")')
+    for name, value in numbers.items():
+        ap.add_argument('--' + name, type=int, default=value)
     a = ap.parse_args()
     if not a.ko:
         skip('vgpu_stub.ko was not built: no kernel headers')
