@@ -118,8 +118,8 @@ static int run_copy(struct drv_op *op)
 	for (size_t z = 0; z < c->depth; z++) {
 		const unsigned char *src = c->src + z * c->src_slice;
 		unsigned char *dst = c->dst + z * c->dst_slice;
-		for (size_t y = 0; y < c->height; y++, src += c->src_pitch, dst += c->dst_pitch)
-			memmove(dst, src, c->width);
+		for (size_t y = 0; y < c->height; y++) /* of one row the pitch may be any number */
+			memmove(dst + y * c->dst_pitch, src + y * c->src_pitch, c->width);
 	}
 	return 0;
 }
