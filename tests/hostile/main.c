@@ -25,6 +25,7 @@
 #include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "cuda/cuda.h"
 #include "wire/ring.h"
 
 #define LIFE_MS 400u	/* the longest */
@@ -105,19 +106,22 @@ static int live(const struct options *o, const struct attack *a, uint64_t n)
 {
 	struct life l = {.rng = rng_of(o->seed, n), .pattern = o->pattern, .foreign = o->foreign};
 	struct tally *t = &tally[a - attacks];
-	uint64_t ms = 20 + rng_below(&l.rng, LIFE_MS);
+	uint64_t ms = 20 + rng_below(&l.rng, LIFE_MS), begun = vgpu_now_ns();
 	char why[256] = "";
 	int rc;
 	bool ok;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	rc = door_open(&l.d, why, sizeof(why));
-	if (rc) {
-		printf("refused: %s\n", why);
-		return REFUSED;
-	}
-	if (a->run != attack_look)
-		rc = things_make(&l.d, &l.t, a->kernels);
+	do { /* the quota of the life before is free once its executor has been reaped */
+		door_close(&l.d);
+		rc = door_open(&l.d, why, sizeof(why));
+		if (rc) {
+			printf("refused: %s\n", why);
+			return REFUSED;
+		}
+		if (a->run != attack_look)
+			rc = things_make(&l.d, &l.t, a->kernels);
+	} while (rc == CUDA_ERROR_OUT_OF_MEMORY && vgpu_now_ns() < begun + ANSWER_MS * 1000000ull);
 	if (rc) {
 		failed("an ordinary beginning: result %d", rc);
 		return 1;
