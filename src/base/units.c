@@ -66,13 +66,16 @@ int units_duration(const char *s, uint64_t *ns)
 
 int units_number(const char *s, uint64_t min, uint64_t max, uint64_t *out)
 {
-	int rc = parse_digits(&s, out);
+	uint64_t v;
+	int rc = parse_digits(&s, &v);
 
-	if (rc)
-		return rc;
-	if (*s)
-		return -EINVAL;
-	return *out < min || *out > max ? -ERANGE : 0;
+	if (!rc && *s)
+		rc = -EINVAL;
+	if (!rc && (v < min || v > max))
+		rc = -ERANGE;
+	if (!rc)
+		*out = v;
+	return rc;
 }
 
 const char *units_size_text(uint64_t bytes, char *out, size_t n)
