@@ -304,22 +304,22 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 	const char *rest;
 	bool known;
 
+	r = find(method, url, &rest, &known);
 	if (!q) {
-		*con_cls = calloc(1, sizeof(*q));
-		return *con_cls ? MHD_YES : MHD_NO;
+		*con_cls = q = calloc(1, sizeof(*q));
+		return !q ? MHD_NO : may(h, c, r) ? MHD_YES : refuse(h, c);
 	}
 	if (*len) {
 		size_t n = *len < AGENT_BODY_MAX - q->len ? *len : AGENT_BODY_MAX - q->len;
 
+		if (q->too_long)
+			return MHD_NO; /* enough: it goes on sending */
 		q->too_long |= n < *len;
 		memcpy(q->body + q->len, data, n);
 		q->len += n;
 		*len = 0;
 		return MHD_YES;
 	}
-	r = find(method, url, &rest, &known);
-	if (!may(h, c, r))
-		return refuse(h, c);
 	if (q->too_long)
 		return send_error(c, MHD_HTTP_CONTENT_TOO_LARGE, "the body is longer than 4096 bytes");
 	if (r)
@@ -353,7 +353,8 @@ struct MHD_Daemon *http_start(const struct agent *a, const struct sockaddr *at, 
 	h = (struct http){a, loopback};
 	return MHD_start_daemon(flags, 0, NULL, NULL, on_request, &h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
 				MHD_OPTION_SOCK_ADDR, at, MHD_OPTION_CONNECTION_LIMIT, AGENT_CLIENTS_MAX,
-				MHD_OPTION_CONNECTION_TIMEOUT, AGENT_CLIENT_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+				MHD_OPTION_CONNECTION_TIMEOUT, AGENT_CLIENT_TIMEOUT_S,
+				MHD_OPTION_PER_IP_CONNECTION_LIMIT, AGENT_CLIENTS_MAX - AGENT_CLIENTS_MAX / 4, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 				(size_t)AGENT_CLIENT_MEMORY, MHD_OPTION_THREAD_POOL_SIZE, THREADS,
 				MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }

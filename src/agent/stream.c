@@ -213,7 +213,7 @@ struct MHD_Response *stream_open(struct MHD_Connection *c, uint64_t after)
 	pthread_mutex_lock(&st.lock);
 	room = st.open < AGENT_STREAMS_MAX;
 	if (room) {
-		*s = (struct stream){.c = c, .shown = after, .next = st.streams};
+		*s = (struct stream){.c = c, .shown = after > st.last ? 0 : after, /* beyond: vgpud began anew */ .next = st.streams};
 		st.streams = s;
 		st.open++;
 	}
