@@ -51,7 +51,7 @@ const struct conf_key config_keys[] = {
 	VALUE("spawn-rate", CONF_NUMBER, spawn_per_s, 1, 1000),
 	{"spare", CONF_CHOICE, AT(spare), 0, 0, 0, spare_choices},
 	VALUE("executor-memory", CONF_SIZE, executor_memory, 0, 1ull << 50),
-	VALUE("fault-limit", CONF_NUMBER, fault_limit, 1, 1000),
+	VALUE("fault-limit", CONF_NUMBER, fault_limit, 1, CONFIG_FAULTS_MAX),
 	VALUE("fault-window", CONF_DURATION, fault_window_ns, NS_PER_S, 86400 * NS_PER_S),
 	{NULL},
 };

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include "base/conf.h"
 
+#define CONFIG_FAULTS_MAX 1000u /* fault-limit at most: so many are remembered for each VM */
+
 enum landlock_policy { LANDLOCK_REQUIRE, LANDLOCK_ACCEPT_MISSING };
 
 struct vgpud_config {

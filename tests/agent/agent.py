@@ -72,17 +72,16 @@ class Agent:
     def raw(self, data):
         """What the agent answers to these bytes, and nothing after them."""
         with socket.create_connection(('127.0.0.1', self.port), LIMIT) as s:
-            s.sendall(data)
-            s.shutdown(socket.SHUT_WR)
             out = b''
-            while True:
-                try:
-                    part = s.recv(65536)
-                except ConnectionResetError:
-                    break
-                if not part:
-                    break
-                out += part
+            try:
+                s.sendall(data)
+                s.shutdown(socket.SHUT_WR)
+                while part := s.recv(65536):
+                    out += part
+            except TimeoutError:
+                raise
+            except OSError:
+                pass  # it hung up on us: that is an answer
             return out
 
 

@@ -30,7 +30,6 @@ struct sqlite3;
 #define PERIOD_NS 1000000000ull	   /* wishes and watchdog are looked at at least this often */
 #define BUCKET_NS 100000000ull	   /* timeline: one bucket */
 #define TIMELINE_BUCKETS 6000u	   /* ten minutes */
-#define FAULTS_MAX 16u
 #define VMS_MAX 4096u
 
 struct vm {
@@ -42,7 +41,7 @@ struct vm {
 	struct limit limit[LEASE_LIMITS];
 	double tokens; /* spawn bucket */
 	uint64_t tokens_at;
-	uint64_t faults[FAULTS_MAX]; /* ns, newest first */
+	uint64_t faults[CONFIG_FAULTS_MAX]; /* ns, newest first */
 	struct sched_tenant tenant;
 	uint32_t *timeline; /* us of device time per bucket, a ring indexed by time / BUCKET_NS */
 	uint64_t timeline_first, timeline_last; /* bucket numbers; first 0: nothing yet */

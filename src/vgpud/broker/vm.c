@@ -230,7 +230,7 @@ void vm_listen(struct vm *vm)
 
 void vm_remember_fault(struct vm *vm, uint64_t at)
 {
-	memmove(&vm->faults[1], &vm->faults[0], (FAULTS_MAX - 1) * sizeof(vm->faults[0]));
+	memmove(&vm->faults[1], &vm->faults[0], (CONFIG_FAULTS_MAX - 1) * sizeof(vm->faults[0]));
 	vm->faults[0] = at;
 	vm->fault_count++;
 }
@@ -239,10 +239,9 @@ void vm_remember_fault(struct vm *vm, uint64_t at)
 bool vm_fault(struct vm *vm, uint64_t now)
 {
 	const struct vgpud_config *c = &vm->broker->cfg;
-	unsigned limit = c->fault_limit < FAULTS_MAX ? (unsigned)c->fault_limit : FAULTS_MAX;
 
 	vm_remember_fault(vm, now);
-	return !vm->quarantined && vm->faults[limit - 1] && now - vm->faults[limit - 1] <= c->fault_window_ns;
+	return !vm->quarantined && vm->faults[c->fault_limit - 1] && now - vm->faults[c->fault_limit - 1] <= c->fault_window_ns;
 }
 
 void vm_quarantine(struct vm *vm)
