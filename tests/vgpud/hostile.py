@@ -15,9 +15,10 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import DEAD, RUN, RUNNING, SPINNER, Peer, Refused, Vgpud, main, wait_for  # noqa: E402
+from harness import DEAD, FREE, RUN, RUNNING, SPINNER, Peer, Refused, Vgpud, main, wait_for  # noqa: E402
 
 FULL = struct.pack('<Q', 2**64 - 2)
+CTL_HEAD = (2 << 20) + 0x1000 + 64  # of channel 0, in the BAR2
 
 
 def works(v, tenant):
@@ -262,7 +263,7 @@ def test_violation_during_endless_kernel():
         executor = v.ok('show-vm', name='a')['channels'][0]['pid']
         spinner = [int(p) for p in os.listdir('/proc') if p.isdigit() and is_child(int(p), endless.pid)]
         bar = bar_of((spinner or [endless.pid])[0])
-        struct.pack_into('<Q', bar, (2 << 20) + 0x1000 + 64, 2**63)  # ctl_head of channel 0
+        struct.pack_into('<Q', bar, CTL_HEAD, 2**63)
         wait_for('the executor is gone', lambda: not os.path.exists(f'/proc/{executor}'), 5)
         wait_for('it counts as a fault', lambda: v.ok('show-vm', name='a')['faults'] == 1, 5)
         assert v.ok('show-vm', name='a')['channels'][0]['error'] == 2
@@ -272,6 +273,29 @@ def test_violation_during_endless_kernel():
         for p in spinner:
             if is_child(p, None):
                 os.kill(p, signal.SIGKILL)
+
+
+def test_closing_hides_no_fault():
+    """Who closes the channel before the broker hears of a violation is charged with it all the same; who only
+    closes is not."""
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        broker = v.children('vgpu-broker')[0]
+        for violates, faults in ((False, 0), (True, 1)):
+            p = Peer(v.run, 'a')
+            p.want(1)
+            assert p.wait_state(RUNNING, DEAD) == RUNNING, v.log_text()
+            executor = v.children('vgpu-executor')[0]
+            os.kill(broker, signal.SIGSTOP)
+            p.want(0)
+            if violates:
+                struct.pack_into('<Q', p.bar, CTL_HEAD, 2**63)
+                os.write(p.fds[2], struct.pack('<Q', 1))
+                wait_for('the executor is gone', lambda e=executor: not os.path.exists(f'/proc/{e}'))
+            os.kill(broker, signal.SIGCONT)
+            wait_for('it is free again', lambda peer=p: peer.state() == FREE)
+            assert v.ok('show-vm', name='a')['faults'] == faults
+            p.close()
 
 
 def is_child(pid, parent):

@@ -285,6 +285,28 @@ static uint32_t exit_error(const struct bexec *x, const struct ipc_exited *m)
 	return m->status == -1 ? VGPU_ERR_SPAWN : VGPU_ERR_EXECUTOR_CRASHED;
 }
 
+static bool is_fault(uint32_t error)
+{
+	return error == VGPU_ERR_EXECUTOR_CRASHED || error == VGPU_ERR_PROTOCOL || error == VGPU_ERR_TIMEOUT;
+}
+
+/* What the guest is charged with, or VGPU_ERR_NONE. That it closed the channel, and we killed the executor for
+ * it, excuses only an end that bears no other mark: else whoever closes fast enough has no faults. */
+static uint32_t exit_fault(const struct bexec *x, const struct ipc_exited *m)
+{
+	const struct channel *ch = x->channel;
+
+	if (is_fault(ch->error))
+		return ch->error;
+	if (is_fault(x->end_error))
+		return x->end_error;
+	if (m->status != -1 && WIFSIGNALED(m->status) && WTERMSIG(m->status) != SIGKILL)
+		return VGPU_ERR_EXECUTOR_CRASHED;
+	if (ch->state == CH_KILLING || ch->error != VGPU_ERR_NONE)
+		return VGPU_ERR_NONE;
+	return is_fault(exit_error(x, m)) ? exit_error(x, m) : VGPU_ERR_NONE;
+}
+
 static const char *const fault_names[] = {
 	[VGPU_ERR_EXECUTOR_CRASHED] = "crash", [VGPU_ERR_PROTOCOL] = "protocol", [VGPU_ERR_TIMEOUT] = "timeout",
 };
@@ -304,11 +326,6 @@ static void on_fault(struct vm *vm, uint32_t error)
 	state_fault(vm, fault_names[error]);
 }
 
-static bool is_fault(uint32_t error)
-{
-	return error == VGPU_ERR_EXECUTOR_CRASHED || error == VGPU_ERR_PROTOCOL || error == VGPU_ERR_TIMEOUT;
-}
-
 static void count_totals(struct bexec *x)
 {
 	if (!x->page)
@@ -324,7 +341,8 @@ void exec_exited(struct broker *b, const struct ipc_exited *m)
 	struct bexec *x = exec_by_id(b, m->exec);
 	struct channel *ch;
 	struct vm *vm;
-	bool ours, unserved;
+	uint32_t fault;
+	bool unserved;
 
 	if (!x)
 		return;
@@ -345,9 +363,9 @@ void exec_exited(struct broker *b, const struct ipc_exited *m)
 	limits_end(x, now_ns());
 	count_totals(x);
 	vm->quota_used -= x->quota_used;
-	ours = ch->state == CH_KILLING;
 	/* A spare may end, for whatever reason, in the moment it is given away: nothing the guest did. */
 	unserved = x->given && x->link.state == IPC_S_START && ch->state == CH_STARTING;
+	fault = unserved ? VGPU_ERR_NONE : exit_fault(x, m);
 	if (!unserved && ch->error == VGPU_ERR_NONE)
 		ch->error = exit_error(x, m);
 	exec_free(x);
@@ -356,8 +374,8 @@ void exec_exited(struct broker *b, const struct ipc_exited *m)
 		return;
 	if (unserved)
 		ch->error = VGPU_ERR_SPAWN;
-	if (!ours && is_fault(ch->error))
-		on_fault(vm, ch->error);
+	if (fault)
+		on_fault(vm, fault);
 	channel_event(ch, CH_EXIT);
 	conn_maybe_free(ch->conn);
 }
@@ -519,8 +537,8 @@ void exec_watch(struct bexec *x, uint64_t now)
 	uint64_t begun, ended;
 	bool others;
 
-	if (!x->page)
-		return;
+	if (!x->page || x->channel->state == CH_KILLING)
+		return; /* killed at the guest's wish: how long it takes to end is not the guest's doing */
 	/* Told to hand over and not obeying: whatever its counters say, others have waited long enough. */
 	others = sched_contended(&x->broker->dev.sched) || x->broker->dev.sched.holders > 1;
 	if (others && x->revoked_at && now - x->revoked_at >= soft) {
