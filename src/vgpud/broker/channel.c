@@ -31,7 +31,8 @@ void channel_show(struct channel *ch)
 
 static bool is_own(const struct channel *ch, uint32_t extent)
 {
-	uint8_t owner = ch->conn->wish->owner[extent];
+	/* The guest's memory: read once, or the two uses could see two values. */
+	uint8_t owner = __atomic_load_n(&ch->conn->wish->owner[extent], __ATOMIC_RELAXED);
 	bool mapped = ch->extents && ch->extents[extent / 8] & (1u << (extent % 8));
 
 	return owner == ch->index + 1 || (mapped && owner == 0);
