@@ -228,6 +228,33 @@ def test_damage_while_running():
         p.close()
 
 
+def corrupt(v, *statements):
+    """Writes what SQLite's own checks would refuse."""
+    db = sqlite3.connect(v.dir / 'state/state.db', isolation_level=None)
+    db.execute('PRAGMA ignore_check_constraints = 1')
+    db.execute('PRAGMA writable_schema = 1')
+    for s in statements:
+        db.execute(s)
+    db.close()
+
+
+def test_damaged_rows():
+    """Rows that are no VM's and no fault's: the broker says so and goes on from memory; it does not die of them."""
+    unchecked = "UPDATE sqlite_schema SET sql = replace(sql, 'vm TEXT NOT NULL', 'vm TEXT') WHERE name = 'faults'"
+    for statements, words in [(["UPDATE vms SET weight = 5000"], 'weight'), (["UPDATE vms SET bar_size = 1"], 'bar_size'),
+                              (["UPDATE vms SET priority = 3"], 'priority'), (["UPDATE vms SET quota = -1"], 'quota'),
+                              ([unchecked], None), (["INSERT INTO faults (at_ms, vm, kind) VALUES (1, NULL, 'crash')"], 'fault')]:
+        with Vgpud() as v:
+            v.ok('register-vm', name='a', quota=1 << 28, weight=77)
+            if words == 'fault':
+                corrupt(v, unchecked)
+            corrupt(v, *statements)
+            broker_anew(v)
+            assert v.ok('show-vm', name='a')['weight'] == 77
+            problems = v.ok('health')['problems']
+            assert not problems if words is None else words in problems[0]['text'], (statements, problems)
+
+
 def test_full_disk():
     """Nothing can be written: changes are refused whole, running programs and faults go on."""
     if os.geteuid():

@@ -58,6 +58,14 @@ const char *priority_name(uint64_t p)
 	return "?";
 }
 
+bool setting_fits(const struct setting *k, uint64_t v)
+{
+	for (unsigned i = 0; k->words && i < PRIORITIES; i++)
+		if (priorities[i].value == v)
+			return true;
+	return !k->words && ((v >= k->min && v <= k->max) || (v == 0 && k->zero_too));
+}
+
 static struct vgpu_err *read_word(const struct setting *k, json_t *v, struct vm_settings *s)
 {
 	for (unsigned i = 0; json_is_string(v) && i < PRIORITIES; i++)
@@ -75,7 +83,7 @@ static struct vgpu_err *read_one(const struct setting *k, json_t *v, struct vm_s
 	if (k->words)
 		return read_word(k, v, s);
 	n = json_is_integer(v) && json_integer_value(v) >= 0 ? (uint64_t)json_integer_value(v) : UINT64_MAX;
-	if ((n < k->min || n > k->max) && !(n == 0 && k->zero_too))
+	if (!setting_fits(k, n))
 		return err_new("%s: not a whole number from %llu to %llu%s", k->key, (unsigned long long)k->min,
 			       (unsigned long long)k->max, k->zero_too ? ", or 0" : "");
 	setting_put(k, s, n);

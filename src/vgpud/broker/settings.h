@@ -41,6 +41,7 @@ void settings_initial(struct vm_settings *s);
  * of range are refused, *s is then undefined. */
 struct vgpu_err *settings_read(json_t *q, const char *also, struct vm_settings *s);
 uint64_t setting_get(const struct setting *k, const struct vm_settings *s);
+bool setting_fits(const struct setting *k, uint64_t v);
 void setting_put(const struct setting *k, struct vm_settings *s, uint64_t v);
 /* "weight 50 -> 60, cap 0 -> 25"; empty: no difference. */
 void settings_difference(const struct vm_settings *old, const struct vm_settings *new, char *out, size_t n);

@@ -131,16 +131,32 @@ static struct vgpu_err *open_db(struct broker *b)
 
 /* ---- reading ---- */
 
+/* The file is checked as a command is: a damaged row must end in an error, which is not the broker's end. */
+static struct vgpu_err *bad_row(struct broker *b, const char *what, int64_t value)
+{
+	return err_new("state-dir %s: state.db: damaged: %s: %lld is out of range or missing", b->cfg.state_dir, what,
+		       (long long)value);
+}
+
 static struct vgpu_err *load_row(struct broker *b, sqlite3_stmt *st)
 {
-	struct vm_settings s = {.id = (uint32_t)sqlite3_column_int64(st, 0)};
+	const char *name = (const char *)sqlite3_column_text(st, 1);
+	int64_t id = sqlite3_column_int64(st, 0);
+	struct vm_settings s = {.id = (uint32_t)id};
 	struct vgpu_err *e;
 	struct vm *vm;
 	int col = 3;
 
-	snprintf(s.name, sizeof(s.name), "%s", (const char *)sqlite3_column_text(st, 1));
-	for (const struct setting *k = vm_setting; k->key; k++)
-		setting_put(k, &s, (uint64_t)sqlite3_column_int64(st, col++));
+	if (!name || id < 1 || id > INT32_MAX)
+		return bad_row(b, "a VM's name or id", id);
+	snprintf(s.name, sizeof(s.name), "%s", name);
+	for (const struct setting *k = vm_setting; k->key; k++, col++) {
+		int64_t v = sqlite3_column_int64(st, col);
+
+		if (sqlite3_column_type(st, col) != SQLITE_INTEGER || !setting_fits(k, (uint64_t)v))
+			return bad_row(b, k->key, v);
+		setting_put(k, &s, (uint64_t)v);
+	}
 	e = vm_add(b, &s, &vm);
 	if (!e)
 		vm->quarantined = sqlite3_column_int(st, 2);
@@ -175,10 +191,13 @@ static void columns(char *out, size_t n)
 /* Faults of before a restart count as if there had been none. */
 static struct vgpu_err *load_fault(struct broker *b, sqlite3_stmt *st)
 {
-	struct vm *vm = vm_by_name(b, (const char *)sqlite3_column_text(st, 0));
+	const char *name = (const char *)sqlite3_column_text(st, 0);
+	struct vm *vm = name ? vm_by_name(b, name) : NULL;
 	int64_t age = (int64_t)wall_ms() - sqlite3_column_int64(st, 1);
 	uint64_t ns = age > 0 ? (uint64_t)age * 1000000 : 0, now = now_ns();
 
+	if (!name)
+		return bad_row(b, "a fault's VM", 0);
 	if (vm && ns < b->cfg.fault_window_ns && ns < now)
 		vm_remember_fault(vm, now - ns);
 	return NULL;
