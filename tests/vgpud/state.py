@@ -228,6 +228,26 @@ def test_damage_while_running():
         p.close()
 
 
+def test_emptied_while_running():
+    """A new broker finds no state.db, or an empty one: the VMs go on, and the file is not taken for the truth."""
+    def removed(f):
+        f.unlink()
+
+    for ruin in removed, lambda f: f.write_bytes(b''):
+        with Vgpud() as v:
+            v.ok('register-vm', name='a', quota=1 << 28, weight=77)
+            p = running(v, 'a')
+            for f in (v.dir / 'state').iterdir():
+                ruin(f)
+            for _ in range(2):  # the second is not misled by what the first one did
+                broker_anew(v)
+                assert p.state() == RUNNING and v.ok('show-vm', name='a')['weight'] == 77
+                health = v.ok('health')
+                assert not health['healthy'] and 'state.db' in health['problems'][0]['text'], health
+            refused(v, 'state.db', 'set-vm', name='a', weight=3)
+            p.close()
+
+
 def corrupt(v, *statements):
     """Writes what SQLite's own checks would refuse."""
     db = sqlite3.connect(v.dir / 'state/state.db', isolation_level=None)

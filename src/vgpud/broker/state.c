@@ -92,6 +92,25 @@ static int db_version(struct broker *b)
 
 /* ---- opening ---- */
 
+/* VMs in the keeper's copy: 0 also while there is none. */
+static uint64_t copy_count(void)
+{
+	uint64_t n;
+
+	return pread(IPC_BFD_STATE, &n, sizeof(n), 0) == sizeof(n) ? n : 0;
+}
+
+/* A file that was removed or replaced under a living keeper is not a state of no VMs. */
+static struct vgpu_err *not_emptied(struct broker *b)
+{
+	uint64_t n = copy_count();
+
+	if (!n || db_version(b) != 0)
+		return NULL;
+	return err_new("state-dir %s: state.db: empty, although %llu VMs are registered: it was removed or replaced",
+		       b->cfg.state_dir, (unsigned long long)n);
+}
+
 static struct vgpu_err *migrate(struct broker *b)
 {
 	int v = db_version(b);
@@ -118,12 +137,17 @@ static struct vgpu_err *migrate(struct broker *b)
 
 static struct vgpu_err *open_db(struct broker *b)
 {
+	int flags = SQLITE_OPEN_READWRITE | (copy_count() ? 0 : SQLITE_OPEN_CREATE);
+	struct vgpu_err *e;
 	char path[256];
 
 	snprintf(path, sizeof(path), "%s/state.db", b->cfg.state_dir);
-	if (sqlite3_open_v2(path, &b->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL))
+	if (sqlite3_open_v2(path, &b->db, flags, NULL))
 		return db_err(b, "opening");
 	sqlite3_busy_timeout(b->db, BUSY_MS);
+	e = not_emptied(b);
+	if (e)
+		return e;
 	if (sqlite3_exec(b->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", NULL, NULL, NULL))
 		return db_err(b, "opening");
 	return migrate(b);
