@@ -5,6 +5,7 @@ state.db is old, damaged or cannot be written."""
 import os
 import pathlib
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -226,6 +227,21 @@ def test_damage_while_running():
         assert [(x['name'], x['weight'], x['status']) for x in v.ok('list-vms')] == \
             [(x['name'], x['weight'], x['status']) for x in before]
         p.close()
+
+
+def test_numbers_exchanged():
+    """A broker that died while it gave VMs other numbers: the next one's sockets are the right VMs' all the same."""
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        v.ok('register-vm', name='b', quota=1 << 28)
+        corrupt(v, *(f"UPDATE vms SET id = {to} WHERE id = {old}" for old, to in ((1, 9), (2, 1), (9, 2))))
+        broker_anew(v)
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(30)
+            s.connect(str(v.run / 'vm/a.sock'))
+            assert len(s.recv(8)) == 8
+            assert v.ok('show-vm', name='a')['status'] == 'up' and v.ok('show-vm', name='b')['status'] == 'down'
+            assert v.ok('show-vm', name='a')['id'] == 2
 
 
 def test_emptied_while_running():

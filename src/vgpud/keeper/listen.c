@@ -332,12 +332,18 @@ int listener_open(struct keeper *k, uint32_t vm, const char *name)
 	cleanup_err struct vgpu_err *e = NULL;
 	char path[300];
 
-	list_for_each(n, &k->listeners)
-		if (list_entry(n, struct listener, node)->vm == vm)
-			return 0; /* a restarted broker asks again for what is there */
 	if (!vm || !name_is_plain(name))
 		return -EINVAL;
 	snprintf(path, sizeof(path), "%s/vm/%s.sock", k->cfg->run_dir, name);
+	list_for_each(n, &k->listeners) {
+		struct listener *l = list_entry(n, struct listener, node);
+		bool same_path = !strcmp(l->path, path);
+
+		if (l->vm == vm && same_path)
+			return 0; /* a restarted broker asks again for what is there */
+		if (l->vm == vm || same_path)
+			listener_close(l); /* a former broker's, with another number or name for it */
+	}
 	e = listener_add(k, vm, path, SOCK_STREAM, 0600, k->cfg->qemu_uid, k->cfg->qemu_gid);
 	if (e)
 		log_error("%s", e->text);
