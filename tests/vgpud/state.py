@@ -244,6 +244,23 @@ def test_numbers_exchanged():
             assert v.ok('show-vm', name='a')['id'] == 2
 
 
+def test_set_id_without_a_socket():
+    """The VM's socket cannot be opened under its new number: an error, but the VM stays, and can be tried again."""
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28, weight=77)
+        path = v.run / 'vm/a.sock'
+        path.unlink()
+        path.mkdir()
+        refused(v, 'socket', 'set-vm-id', name='a', id=9)
+        a = v.ok('show-vm', name='a')
+        assert (a['id'], a['weight']) == (9, 77), a
+        path.rmdir()
+        assert v.ok('set-vm-id', name='a', id=9)['id'] == 9 and path.is_socket()
+        (v.run / 'vm/b.sock').mkdir()
+        refused(v, 'socket', 'register-vm', name='b', quota=1 << 28)
+        assert [x['name'] for x in v.ok('list-vms')] == ['a']
+
+
 def test_emptied_while_running():
     """A new broker finds no state.db, or an empty one: the VMs go on, and the file is not taken for the truth."""
     def removed(f):

@@ -170,7 +170,7 @@ static struct vgpu_err *cmd_set_id(const struct call *c, json_t **data)
 	state_copy(b);
 	vm_listen(vm);
 	b->waited_vm = vm->set.id;
-	*c->wait = WAIT_LISTENING;
+	*c->wait = WAIT_MOVED;
 	return NULL;
 }
 

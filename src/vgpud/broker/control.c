@@ -28,7 +28,7 @@ struct client {
 	struct asker who;
 	bool ended;
 	enum command_wait waits;
-	uint32_t waits_for;    /* WAIT_LISTENING: the VM whose socket the keeper is opening */
+	uint32_t waits_for;    /* WAIT_LISTENING, WAIT_MOVED: the VM whose socket the keeper is opening */
 	uint64_t events_since; /* WAIT_EVENT */
 };
 
@@ -151,7 +151,7 @@ static void reply_late(struct client *c, const struct vgpu_err *e, json_t *data)
 
 static bool waits_for_vm(const struct client *c, uint32_t id)
 {
-	return c->waits == WAIT_LISTENING && c->waits_for == id;
+	return (c->waits == WAIT_LISTENING || c->waits == WAIT_MOVED) && c->waits_for == id;
 }
 
 void control_reloaded(struct broker *b, const char *error)
@@ -176,29 +176,48 @@ void control_event(struct broker *b)
 	}
 }
 
-/* A registration is over: the VM's socket is there, or it is not and the VM goes again. */
-void control_listening(struct vm *vm, int rc)
+/* Who asked for a VM's socket is told what became of it. Only what a registration made goes again with it. */
+static struct vgpu_err *no_socket(struct vm *vm, int rc, bool fresh)
 {
 	struct broker *b = vm->broker;
-	cleanup_err struct vgpu_err *e = NULL, *gone = NULL;
-	uint32_t id = vm->set.id;
-	json_t *view = NULL;
-	bool fresh = false;
+	cleanup_err struct vgpu_err *gone = NULL;
+	struct vgpu_err *e;
 
-	list_for_each(n, &b->clients)
-		fresh |= waits_for_vm(list_entry(n, struct client, node), id);
-	if (!fresh)
+	if (!fresh || vm_connected(vm)) /* local programs need no socket of its own */
+		return err_sys(-rc, "VM %s has id %u now, but nobody can connect to it: opening its socket in run-dir "
+			       "(see the log, then set-vm-id again)", vm->set.name, vm->set.id);
+	e = err_sys(-rc, "VM %s: opening its socket in run-dir (see the log)", vm->set.name);
+	gone = state_record(b, &(struct change){.who = &(struct asker){.uid = geteuid(), .pid = getpid()},
+		.command = "remove-vm", .object = vm->set.name, .text = "its socket cannot be opened", .drop = vm->set.id});
+	vm_remove(vm);
+	state_copy(b);
+	return e;
+}
+
+void control_listening(struct broker *b, uint32_t id, int rc)
+{
+	cleanup_err struct vgpu_err *e = NULL;
+	struct vm *vm = vm_by_id(b, id);
+	bool waited = false, fresh = false;
+	json_t *view = NULL;
+
+	list_for_each(n, &b->clients) {
+		const struct client *c = list_entry(n, struct client, node);
+
+		waited |= waits_for_vm(c, id);
+		fresh |= waits_for_vm(c, id) && c->waits == WAIT_LISTENING;
+	}
+	if (!waited)
 		return;
-	if (rc) {
-		e = err_sys(-rc, "VM %s: opening its socket in run-dir (see the log)", vm->set.name);
-		gone = state_record(b, &(struct change){.who = &(struct asker){.uid = geteuid(), .pid = getpid()},
-			.command = "remove-vm", .object = vm->set.name, .text = "its socket cannot be opened", .drop = id});
-		vm_remove(vm);
-		state_copy(b);
+	if (!vm) {
+		e = err_new("VM with id %u: removed, or given another id, before its socket was open", id);
+	} else if (rc) {
+		e = no_socket(vm, rc, fresh);
 	} else {
 		view = vm_view(vm, true);
-		log_info("VM %s registered: id %u, share %u, quota %llu", vm->set.name, id, vm->tenant.share,
-			 (unsigned long long)vm->set.quota);
+		if (fresh)
+			log_info("VM %s registered: id %u, share %u, quota %llu", vm->set.name, id, vm->tenant.share,
+				 (unsigned long long)vm->set.quota);
 	}
 	/* Serving one of them goes on to its next line, which may remove the VM. */
 	list_for_each(n, &b->clients) {

@@ -77,13 +77,15 @@ static void on_listening(struct broker *b, struct msg *m)
 {
 	struct ipc_listening *r = (void *)m->payload;
 	struct vm *vm = vm_by_id(b, r->vm);
+	struct ipc_id unlisten = {r->vm};
 
 	if (vm && r->rc == 0)
 		vm->listening = true;
+	else if (!vm && r->rc == 0 && b->ready)
+		to_keeper(b, IPC_UNLISTEN, &unlisten, sizeof(unlisten)); /* removed, or renumbered, meanwhile */
 	else if (vm)
 		log_error("VM %s: its socket cannot be opened: %s", vm->set.name, strerror(-r->rc));
-	if (vm)
-		control_listening(vm, r->rc);
+	control_listening(b, r->vm, r->rc);
 	b->listening_pending--;
 	if (!b->listening_pending && b->dev.known)
 		broker_ready(b, NULL);
