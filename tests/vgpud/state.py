@@ -94,6 +94,7 @@ def test_quarantine_survives():
         v.start()
         assert v.ok('show-vm', name='a')['status'] == 'quarantined'
         assert [(f['vm'], f['kind']) for f in v.ok('faults')] == [('a', 'crash')] * 2
+        assert len(v.ok('faults', name='a')) == 2 and v.ok('faults', name='%') == v.ok('audit', name='_') == []
         assert not v.ok('health')['healthy']
         v.ok('clear-quarantine', name='a')
         crash(v, 'a')

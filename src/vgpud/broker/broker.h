@@ -265,7 +265,7 @@ struct vgpu_err *state_record(struct broker *b, const struct change *c);
 void state_fault(struct vm *vm, const char *kind);
 /* Renews the copy a later broker falls back on. */
 void state_copy(struct broker *b);
-/* Rows as objects; arg is bound to the query's only parameter. */
+/* Rows as objects; arg, or NULL, is bound to the query's only parameter. */
 struct vgpu_err *state_rows(struct broker *b, const char *sql, const char *const *keys, const char *arg, json_t **out);
 
 /* jail.c */
