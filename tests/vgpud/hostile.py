@@ -200,6 +200,20 @@ def test_connection_flood():
         wait_for('nothing is left', lambda: v.ok('show-vm', name='a')['connections'] == 0, 10)
 
 
+def test_coming_and_going():
+    """A program that connects without end fills neither the log nor the ring of events."""
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        begin = time.monotonic()
+        for _ in range(150):
+            Peer(v.run, 'a').close()
+        wait_for('all are gone', lambda: v.ok('show-vm', name='a')['connections'] == 0)
+        most = 50 * (2 + int((time.monotonic() - begin) / 10))
+        kinds = [e['kind'] for e in v.ok('events')]
+        assert 0 < kinds.count('connected') == kinds.count('disconnected') <= most, kinds
+        assert 'register-vm' in kinds and v.log_text().count(': connection ') <= 2 * most
+
+
 def test_memory_of_many_programs():
     """Local programs have a BAR2 each; together they stay within the budget."""
     with Vgpud('bar-budget=1G') as v:

@@ -47,6 +47,8 @@ struct vm {
 	uint64_t timeline_first, timeline_last; /* bucket numbers; first 0: nothing yet */
 	uint64_t device_ns; /* device time by our clock; alone: only while it worked */
 	uint64_t units, launches, bytes, unsupported, fault_count, spawned; /* of ended executors + live */
+	uint64_t told_since; /* ns: begin of the window in which told connections were logged */
+	unsigned told;
 	uint64_t retired; /* channels whose memory could not be zeroed */
 };
 
@@ -72,6 +74,7 @@ struct bconn {
 	unsigned vectors, n_channels;
 	bool made, gone;
 	bool handed; /* the peer was told to take it */
+	bool logged; /* its beginning was, so its end is */
 	int memfd;
 	uint64_t bar_size;
 	int bells[IPC_VECTORS_MAX], irqs[IPC_VECTORS_MAX];

@@ -12,6 +12,8 @@
 
 #define REFUSALS_WINDOW_NS 10000000000ull
 #define REFUSALS_MAX 20u /* lines per window */
+#define TOLD_WINDOW_NS 10000000000ull
+#define TOLD_MAX 50u /* connections of a VM per window; their events leave room for others' in the ring */
 #define BELLS_WINDOW_NS 10000000ull
 #define BELLS_MAX 32u /* per window; a guest that opens and closes all channels rings 64 times */
 
@@ -39,6 +41,20 @@ static void log_refusal(struct broker *b, uint32_t conn, const char *text)
 	}
 	if (b->refusals++ < REFUSALS_MAX)
 		log_warning("connection %u refused: %s", conn, text);
+}
+
+/* Programs can come and go without end, too. */
+static bool worth_telling(struct vm *vm)
+{
+	uint64_t now = now_ns();
+
+	if (now - vm->told_since >= TOLD_WINDOW_NS) {
+		if (vm->told > TOLD_MAX)
+			log_info("VM %s: %u more connections", vm->set.name, vm->told - TOLD_MAX);
+		vm->told_since = now;
+		vm->told = 0;
+	}
+	return vm->told++ < TOLD_MAX;
 }
 
 static void refuse(struct broker *b, uint32_t conn, uint32_t status, const char *text)
@@ -185,8 +201,10 @@ static void emptied(struct scrub_job *j, int rc)
 		log_error("VM %s: connection %u: its memory is not given back at once: %s", c->vm->set.name, c->id,
 			  strerror(-rc));
 	c->vm->bar_used -= c->bar_size;
-	log_info("VM %s: connection %u ended", c->vm->set.name, c->id);
-	event_add(c->broker, "disconnected", c->vm->set.name, "connection %u", c->id);
+	if (c->logged) {
+		log_info("VM %s: connection %u ended", c->vm->set.name, c->id);
+		event_add(c->broker, "disconnected", c->vm->set.name, "connection %u", c->id);
+	}
 	conn_free(c);
 }
 
@@ -357,8 +375,12 @@ static void conn_give(struct bconn *c)
 
 	fill_header(c);
 	c->handed = true;
-	log_info("VM %s: connection %u over %s", c->vm->set.name, c->id, c->transport == IPC_UNIX ? "unix" : "ivshmem");
-	event_add(c->broker, "connected", c->vm->set.name, "connection %u", c->id);
+	c->logged = worth_telling(c->vm);
+	if (c->logged) {
+		log_info("VM %s: connection %u over %s", c->vm->set.name, c->id,
+			 c->transport == IPC_UNIX ? "unix" : "ivshmem");
+		event_add(c->broker, "connected", c->vm->set.name, "connection %u", c->id);
+	}
 	to_keeper(c->broker, IPC_HANDOVER, &h, sizeof(h));
 }
 
@@ -396,6 +418,7 @@ static void conn_adopt(struct broker *b, struct ipc_conn *m, struct msg *fds)
 	}
 	c->gone = m->gone;
 	c->handed = m->handed;
+	c->logged = m->handed;
 	for (unsigned i = 0; i < c->n_channels; i++)
 		c->channel[i].generation = m->ran[i];
 	conn_made(c, m, fds, true);
