@@ -82,6 +82,7 @@ struct exec_marks {
 	uint64_t reaped; /* while reaping: the mark whose events the reaper waits for; it stays */
 	uint64_t popped_at, unit_ns; /* under lock: last completion; how long a unit takes, smoothed */
 	struct mark open; /* being collected; decoder only */
+	bool failed;	  /* decoder only: the open mark cannot be closed, serving ends */
 	struct mark_stream {
 		struct obj *ctx;
 		CUstream stream;

@@ -101,13 +101,27 @@ static void record(struct exec *x, struct mark *mark)
 	}
 }
 
+/* The open mark stays as it is, so that marks_idle() says no: what it covers may be running. */
+static void fail(struct exec *x)
+{
+	x->marks.failed = true;
+	exec_break(x, VGPU_ERR_EXECUTOR_CRASHED);
+}
+
 void marks_close(struct exec *x)
 {
 	struct exec_marks *m = &x->marks;
 	struct mark *open = &m->open;
+	bool empty = !open->units && !open->calls && !m->ntouched;
+	uint64_t used = m->head - __atomic_load_n(&m->tail, __ATOMIC_ACQUIRE);
 
-	if (open->index == held_issued(x) && !open->units && !open->calls && !m->ntouched)
+	/* An empty mark only publishes an index, which the next one does too: the last slot is for work. */
+	if (m->failed || (empty && (open->index == held_issued(x) || used >= EXEC_MARKS - 1)))
 		return;
+	if (used >= EXEC_MARKS) { /* marks_room() was not asked */
+		fail(x);
+		return;
+	}
 	open->index = held_issued(x);
 	open->closed_at = vgpu_now_ns();
 	open->long_copy = x->charged_bytes > LONG_COPY;
@@ -131,7 +145,7 @@ bool marks_room(struct exec *x)
 	    m->open.calls >= EXEC_MARK_CALLS)
 		marks_close(x);
 	/* Only the decoder adds; an old tail makes it wait, never overfill. */
-	return m->head - __atomic_load_n(&m->tail, __ATOMIC_ACQUIRE) < EXEC_MARKS - 1;
+	return !m->failed && m->head - __atomic_load_n(&m->tail, __ATOMIC_ACQUIRE) < EXEC_MARKS - 1;
 }
 
 /* Under the lock. Long kernels leave few in flight: what is in flight when the lease is due delays the

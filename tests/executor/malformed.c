@@ -28,7 +28,7 @@ const char *__lsan_default_suppressions(void)
 	return "leak:nulldriver.so";
 }
 
-static struct cuda_driver drv;
+static struct cuda_driver drv, plain; /* plain: as it was loaded */
 static struct harness_counters counters;
 static atomic_int stop;
 
@@ -138,6 +138,7 @@ static struct vgpu_entry well_formed(unsigned op, bool *work)
 	return e;
 }
 
+#define MARKS 64 /* EXEC_MARKS of executor/call.h */
 #define EACH(op) for (unsigned op = 0; op < VGPU_OP_COUNT; op++) if (vgpu_op_info[op].name)
 
 static void unknown_opcodes(void **state)
@@ -467,6 +468,94 @@ static void a_host_function_that_never_ends(void **state)
 	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
 }
 
+/* ---- a device that is not through until it is let go ---- */
+
+static _Atomic bool kept;
+
+static CUresult kept_query(CUevent e)
+{
+	return kept ? CUDA_ERROR_NOT_READY : plain.cuEventQuery(e);
+}
+
+static CUresult kept_event(CUevent e)
+{
+	while (kept)
+		sched_yield();
+	return plain.cuEventSynchronize(e);
+}
+
+static CUresult kept_context(void)
+{
+	while (kept)
+		sched_yield();
+	return plain.cuCtxSynchronize();
+}
+
+static void keep(void)
+{
+	drv.cuEventQuery = kept_query;
+	drv.cuEventSynchronize = kept_event;
+	drv.cuCtxSynchronize = kept_context;
+	kept = true;
+}
+
+static int restore(void **state)
+{
+	kept = false;
+	drv = plain;
+	return 0;
+}
+
+static uint32_t next_tag(struct run *r)
+{
+	uint64_t until = vgpu_now_ns() + 10000000000ull;
+
+	while (vgpu_load64(&vgpu_ch_host(r->channel)->cpl_head) == r->cpl) {
+		assert_true(vgpu_now_ns() < until);
+		sched_yield();
+	}
+	return vgpu_cpl_slot(r->channel, r->cpl)->tag;
+}
+
+/* As many marks in flight as there are places; every host_done then moves what has been issued. */
+static void no_place_for_another_mark(void **state)
+{
+	struct vgpu_in_host_func hf;
+	uint64_t first, until;
+	struct streams n;
+	struct run r;
+
+	two_streams(&r, &n);
+	hf.stream = n.s;
+	first = r.work + 1;
+	for (int i = 0; i < 3; i++) {
+		struct vgpu_in_stream_create sc = { .flags = CU_STREAM_NON_BLOCKING };
+
+		assert_int_equal(call(&r, VGPU_OP_HOST_FUNC, n.ctx, &hf, sizeof(hf), NULL), 0);
+		assert_int_equal(call(&r, VGPU_OP_STREAM_CREATE, n.ctx, &sc, sizeof(sc), &hf.stream), 0);
+	}
+	keep();
+	for (int i = 0; i < MARKS - 1; i++)
+		put_record(&r, &n, false, VGPU_E_REPLY);
+	until = vgpu_now_ns() + 10000000000ull;
+	while (vgpu_load64(&vgpu_ch_host(r.channel)->work_tail) != r.work) {
+		assert_true(vgpu_now_ns() < until);
+		sched_yield();
+	}
+	for (uint64_t i = 0; i < 3; i++) {
+		struct vgpu_entry sync = { .opcode = VGPU_OP_CTX_SYNC, .flags = VGPU_E_REPLY, .tag = 9, .ctx = n.ctx };
+		struct vgpu_in_host_done done = { .entry = first + i };
+
+		assert_int_equal(call(&r, VGPU_OP_HOST_DONE, 0, &done, sizeof(done), NULL), 0);
+		put(&r, &sync, false); /* closes a mark */
+	}
+	assert_int_equal(call(&r, VGPU_OP_MEM_INFO, n.ctx, NULL, 0, NULL), 0);
+	kept = false;
+	for (int i = 0; i < MARKS - 1 + 3; i++) /* in any order; none is lost */
+		assert_int_equal(completion(&r, next_tag(&r)), 0);
+	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
+}
+
 static void contexts_end(void **state)
 {
 	struct vgpu_in_ctx_create none = { 0 };
@@ -484,8 +573,10 @@ static int load(void **state)
 {
 	char err[256];
 
-	if (!cuda_driver_open(&drv, getenv("VGPU_TEST_DRIVER"), err, sizeof(err)))
+	if (!cuda_driver_open(&drv, getenv("VGPU_TEST_DRIVER"), err, sizeof(err))) {
+		plain = drv;
 		return 0;
+	}
 	fprintf(stderr, "%s\n", err);
 	return 1;
 }
@@ -505,6 +596,7 @@ int main(void)
 		cmocka_unit_test(contexts_end),
 		cmocka_unit_test(a_host_function_holds_its_stream_only),
 		cmocka_unit_test(a_host_function_that_never_ends),
+		cmocka_unit_test_teardown(no_place_for_another_mark, restore),
 	};
 
 	return cmocka_run_group_tests(tests, load, NULL);
