@@ -97,7 +97,7 @@ struct exec_helpers {
 	pthread_mutex_t lock;
 	pthread_cond_t work;
 	struct call *head, *tail;
-	unsigned threads, idle;
+	unsigned threads, idle, queued;
 	bool stop;
 	pthread_t thread[EXEC_HELPERS];
 };
@@ -234,7 +234,9 @@ void uploads_note(struct exec *x, const struct call *c, struct obj *stream); /* 
 /* helpers.c */
 int helpers_start(struct exec *x);
 void helpers_stop(struct exec *x);
-void helpers_submit(struct exec *x, struct call *c); /* takes the call, which is on the heap */
+/* Takes the call, which is on the heap. false, and the call stays the caller's: more of them wait for a helper than
+ * a guest may have open. */
+bool helpers_submit(struct exec *x, struct call *c);
 
 /* gate.c */
 int gate_start(struct exec *x);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Threads for calls that may block. One more is started whenever a call finds none idle, up to
- * EXEC_HELPERS; beyond that calls queue. */
+ * EXEC_HELPERS; beyond that calls queue, as many as a guest may have open. */
 #include <stdlib.h>
 #include "executor/call.h"
 
@@ -22,6 +22,7 @@ static void *helper(void *arg)
 			break;
 		c = h->head;
 		h->head = c->next;
+		h->queued--;
 		if (!h->head)
 			h->tail = NULL;
 		pthread_mutex_unlock(&h->lock);
@@ -33,12 +34,17 @@ static void *helper(void *arg)
 	return NULL;
 }
 
-void helpers_submit(struct exec *x, struct call *c)
+bool helpers_submit(struct exec *x, struct call *c)
 {
 	struct exec_helpers *h = &x->helpers;
 
 	c->next = NULL;
 	pthread_mutex_lock(&h->lock);
+	if (h->queued >= VGPU_CH_CPL_ENTRIES) {
+		pthread_mutex_unlock(&h->lock);
+		return false;
+	}
+	h->queued++;
 	if (h->tail)
 		h->tail->next = c;
 	else
@@ -49,6 +55,7 @@ void helpers_submit(struct exec *x, struct call *c)
 	else if (h->threads < EXEC_HELPERS && !pthread_create(&h->thread[h->threads], NULL, helper, x))
 		h->threads++;
 	pthread_mutex_unlock(&h->lock);
+	return true;
 }
 
 int helpers_start(struct exec *x)

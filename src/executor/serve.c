@@ -250,7 +250,10 @@ static void run_control(struct exec *x, struct call *c)
 	if (c->payload_len)
 		memcpy(h + 1, c->payload, c->payload_len);
 	h->payload = (uint8_t *)(h + 1);
-	helpers_submit(x, h);
+	if (!helpers_submit(x, h)) {
+		free(h);
+		exec_break(x, VGPU_ERR_PROTOCOL);
+	}
 }
 
 /* ---- control ring ---- */

@@ -30,7 +30,13 @@ const char *__lsan_default_suppressions(void)
 
 static struct cuda_driver drv, plain; /* plain: as it was loaded */
 static struct harness_counters counters;
-static atomic_int stop;
+static atomic_int stop, broken;
+static struct exec_ops ops; /* the harness's, and one that says how serving ended */
+
+static void note_broken(void *ctx, int error)
+{
+	broken = error;
+}
 
 struct run {
 	struct exec_env env;
@@ -54,7 +60,7 @@ static void begin(struct run *r)
 	int fd = memfd_create("bar", 0);
 
 	memset(r, 0, sizeof(*r));
-	r->env = (struct exec_env){ .driver = &drv, .memfd = fd, .bar_size = VGPU_BAR_MIN, .ops = &harness_ops,
+	r->env = (struct exec_env){ .driver = &drv, .memfd = fd, .bar_size = VGPU_BAR_MIN, .ops = &ops,
 				    .ops_ctx = &counters, .stop = &stop, .bell_fd = eventfd(0, EFD_NONBLOCK),
 				    .irq_fd = eventfd(0, EFD_NONBLOCK), .stop_fd = eventfd(0, EFD_NONBLOCK) };
 	assert_int_equal(ftruncate(fd, (off_t)VGPU_BAR_MIN), 0);
@@ -63,6 +69,7 @@ static void begin(struct run *r)
 	r->channel = (char *)r->env.bar + VGPU_CHANNEL_OFF;
 	r->result = -1;
 	atomic_store(&stop, 0);
+	atomic_store(&broken, 0);
 	assert_int_equal(pthread_create(&r->thread, NULL, serve, r), 0);
 }
 
@@ -556,6 +563,32 @@ static void no_place_for_another_mark(void **state)
 	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
 }
 
+/* Calls that wait for helpers are bounded, as calls without an answer are. */
+static void more_waits_than_answers_fit(void **state)
+{
+	struct vgpu_entry sync = { .opcode = VGPU_OP_CTX_SYNC, .flags = VGPU_E_REPLY, .tag = 9 };
+	uint64_t until = vgpu_now_ns() + 10000000000ull, begun;
+	struct streams n;
+	struct run r;
+
+	two_streams(&r, &n);
+	sync.ctx = n.ctx;
+	keep();
+	put_record(&r, &n, true, 0);
+	while (vgpu_load64(&vgpu_ch_host(r.channel)->work_tail) != r.work)
+		assert_true(vgpu_now_ns() < until);
+	for (begun = r.ctl; !broken && r.ctl - begun < 4 * VGPU_CH_CPL_ENTRIES;) {
+		assert_true(vgpu_now_ns() < until);
+		if (r.ctl - vgpu_load64(&vgpu_ch_host(r.channel)->ctl_tail) < VGPU_CH_CTL_ENTRIES)
+			put(&r, &sync, false);
+	}
+	assert_int_equal(broken, VGPU_ERR_PROTOCOL);
+	assert_true(r.ctl - begun > VGPU_CH_CPL_ENTRIES);
+	assert_int_equal(vgpu_load64(&vgpu_ch_host(r.channel)->cpl_head), r.cpl);
+	kept = false;
+	assert_int_equal(end(&r, false), VGPU_ERR_PROTOCOL);
+}
+
 static void contexts_end(void **state)
 {
 	struct vgpu_in_ctx_create none = { 0 };
@@ -575,6 +608,8 @@ static int load(void **state)
 
 	if (!cuda_driver_open(&drv, getenv("VGPU_TEST_DRIVER"), err, sizeof(err))) {
 		plain = drv;
+		ops = harness_ops;
+		ops.broken = note_broken;
 		return 0;
 	}
 	fprintf(stderr, "%s\n", err);
@@ -597,6 +632,7 @@ int main(void)
 		cmocka_unit_test(a_host_function_holds_its_stream_only),
 		cmocka_unit_test(a_host_function_that_never_ends),
 		cmocka_unit_test_teardown(no_place_for_another_mark, restore),
+		cmocka_unit_test_teardown(more_waits_than_answers_fit, restore),
 	};
 
 	return cmocka_run_group_tests(tests, load, NULL);
