@@ -157,6 +157,7 @@ struct exec {
 	uint64_t images_bytes; /* and of what was given to links */
 	struct obj *primary; /* NULL while released */
 	pthread_mutex_t link_lock; /* links and texture references, and every use of one */
+	pthread_mutex_t limit_lock; /* limits of contexts and what they hold of the quota */
 	uint32_t links;
 	_Atomic uint32_t contexts; /* created ones */
 	pthread_mutex_t cpl_lock;

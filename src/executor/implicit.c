@@ -68,17 +68,13 @@ static void give_some(struct exec *x, struct obj *ctx, uint64_t bytes)
 		x->env->ops->quota_give(x->env->ops_ctx, part);
 }
 
-/* What a limit grows by is taken before, what it shrinks by is given back after. */
-int implicit_limit(struct exec *x, uint32_t ctx, unsigned limit, uint64_t value)
+/* Under limit_lock. What a limit grows by is taken before, what it shrinks by is given back after. */
+static int set_limit(struct exec *x, struct obj *o, unsigned limit, uint64_t value)
 {
-	struct obj *o = obj_get(&x->handles, OBJ_CTX, ctx, 0);
 	uint64_t unit = limit == CU_LIMIT_STACK_SIZE ? resident_threads(x) : 1, more = 0;
 	size_t old = 0;
-	int rc;
+	int rc = x->drv->cuCtxGetLimit(&old, limit);
 
-	if (!o || limit > CU_LIMIT_MALLOC_HEAP_SIZE)
-		return x->drv->cuCtxSetLimit(limit, value);
-	rc = x->drv->cuCtxGetLimit(&old, limit);
 	if (!rc && value > old &&
 	    (__builtin_mul_overflow(value - old, unit, &more) ||
 	     x->env->ops->quota_take(x->env->ops_ctx, more)))
@@ -95,10 +91,29 @@ int implicit_limit(struct exec *x, uint32_t ctx, unsigned limit, uint64_t value)
 	return rc;
 }
 
+/* Two helpers may be told to set one limit, and a third to end the context. */
+int implicit_limit(struct exec *x, uint32_t ctx, unsigned limit, uint64_t value)
+{
+	struct obj *o;
+	int rc = CUDA_ERROR_INVALID_CONTEXT;
+
+	if (limit > CU_LIMIT_MALLOC_HEAP_SIZE)
+		return x->drv->cuCtxSetLimit(limit, value);
+	pthread_mutex_lock(&x->limit_lock);
+	o = obj_get(&x->handles, OBJ_CTX, ctx, 0);
+	if (o)
+		rc = set_limit(x, o, limit, value);
+	pthread_mutex_unlock(&x->limit_lock);
+	return rc;
+}
+
 void implicit_end(struct exec *x, struct obj *ctx)
 {
-	uint64_t held = atomic_exchange(&ctx->implicit, 0);
+	uint64_t held;
 
+	pthread_mutex_lock(&x->limit_lock);
+	held = atomic_exchange(&ctx->implicit, 0);
+	pthread_mutex_unlock(&x->limit_lock);
 	ctx->local = 0;
 	if (held)
 		x->env->ops->quota_give(x->env->ops_ctx, held);

@@ -646,6 +646,7 @@ static struct exec *exec_new(struct exec_env *env)
 	pthread_mutex_init(&x->cpl_lock, NULL);
 	pthread_mutex_init(&x->primary_lock, NULL);
 	pthread_mutex_init(&x->link_lock, NULL);
+	pthread_mutex_init(&x->limit_lock, NULL);
 	handles_init(&x->handles);
 	vgpu_spin_init(&x->spin);
 	x->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -375,6 +375,50 @@ static void one_image_loaded_twice(void **state)
 	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
 }
 
+/* True: the device is not through with anything. */
+static _Atomic bool kept;
+
+static int restore(void **state)
+{
+	kept = false;
+	drv = plain;
+	return 0;
+}
+
+static CUresult slow_get_limit(size_t *v, CUlimit l)
+{
+	CUresult rc = plain.cuCtxGetLimit(v, l);
+
+	for (int i = 0; i < 20; i++)
+		sched_yield();
+	return rc;
+}
+
+/* Two helpers set one limit: what the quota lacks is what is set. */
+static void one_limit_set_twice(void **state)
+{
+	struct vgpu_in_ctx_set_limit in = { .value = 1 << 20, .limit = CU_LIMIT_MALLOC_HEAP_SIZE };
+	struct vgpu_entry e = { .opcode = VGPU_OP_CTX_SET_LIMIT, .flags = VGPU_E_REPLY, .tag = 5 };
+	uint64_t taken;
+	struct run r;
+
+	begin(&r);
+	assert_int_equal(call(&r, VGPU_OP_CTX_PRIMARY, 0, NULL, 0, &e.ctx), 0);
+	assert_int_equal(call(&r, VGPU_OP_CTX_SET_LIMIT, e.ctx, &in, sizeof(in), NULL), 0);
+	taken = counters.taken;
+	drv.cuCtxGetLimit = slow_get_limit;
+	for (int i = 0; i < 1000; i++) {
+		in.value = (2u << 20) - ((uint64_t)(i & 1) << 20);
+		memcpy(e.body, &in, sizeof(in));
+		put(&r, &e, false);
+		if (i & 1)
+			assert_int_equal(completion(&r, 5) + completion(&r, 5), 0);
+	}
+	assert_int_equal(call(&r, VGPU_OP_CTX_SET_LIMIT, e.ctx, &in, sizeof(in), NULL), 0);
+	assert_int_equal(counters.taken, taken);
+	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
+}
+
 /* ---- host functions ---- */
 
 struct streams {
@@ -477,8 +521,6 @@ static void a_host_function_that_never_ends(void **state)
 
 /* ---- a device that is not through until it is let go ---- */
 
-static _Atomic bool kept;
-
 static CUresult kept_query(CUevent e)
 {
 	return kept ? CUDA_ERROR_NOT_READY : plain.cuEventQuery(e);
@@ -504,13 +546,6 @@ static void keep(void)
 	drv.cuEventSynchronize = kept_event;
 	drv.cuCtxSynchronize = kept_context;
 	kept = true;
-}
-
-static int restore(void **state)
-{
-	kept = false;
-	drv = plain;
-	return 0;
 }
 
 static uint32_t next_tag(struct run *r)
@@ -628,6 +663,7 @@ int main(void)
 		cmocka_unit_test(random_bodies),
 		cmocka_unit_test(work_in_a_destroyed_context),
 		cmocka_unit_test(one_image_loaded_twice),
+		cmocka_unit_test_teardown(one_limit_set_twice, restore),
 		cmocka_unit_test(contexts_end),
 		cmocka_unit_test(a_host_function_holds_its_stream_only),
 		cmocka_unit_test(a_host_function_that_never_ends),
