@@ -326,6 +326,20 @@ void cuda_image_each(const void *data, size_t len, cuda_image_fn *fn, void *ctx)
 		give_entry(&e, fn, ctx);
 }
 
+uint64_t cuda_image_unpacked(const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	uint64_t sum = len;
+	struct entry e;
+
+	if (cuda_image_kind(data, len) != CUDA_IMAGE_FATBIN || len < FATBIN_HEADER_SIZE)
+		return len;
+	for (size_t pos = get16(p + 6); pos < len && !next_entry(p, len, &pos, &e, NULL, 0);)
+		if (e.plain_size > e.payload_size && __builtin_add_overflow(sum, e.plain_size - e.payload_size, &sum))
+			return UINT64_MAX;
+	return sum;
+}
+
 void cuda_ptx_free(struct cuda_ptx *ptx)
 {
 	free(ptx->owned);

@@ -66,4 +66,6 @@ void cuda_ptx_free(struct cuda_ptx *ptx);
  * or cannot be read comes as CUDA_IMAGE_UNKNOWN with its bytes as they lie there. */
 typedef void cuda_image_fn(void *ctx, enum cuda_image_kind kind, const void *data, size_t len);
 void cuda_image_each(const void *data, size_t len, cuda_image_fn *fn, void *ctx);
+/* Bytes of the image with all its entries decompressed, as their headers say; at least len. Saturates. */
+uint64_t cuda_image_unpacked(const void *data, size_t len);
 #endif

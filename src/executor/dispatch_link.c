@@ -3,6 +3,7 @@
  * every answer. One lock for all links: helpers may be told to add to and to destroy the same one. */
 #include <stdlib.h>
 #include <string.h>
+#include "cuda/fatbin.h"
 #include "executor/call.h"
 #include "wire/ops_dec.h"
 
@@ -77,25 +78,37 @@ static void give_logs(struct call *c, const struct obj *o, uint32_t info_cap, ui
 	c->reply_len = info_cap + error_cap;
 }
 
+/* Under the lock. Charged before: the driver keeps a copy, and what it unpacks, until the link ends. */
+static int add(struct exec *x, const struct vgpu_in_link_add *in, struct obj *link, const struct obj *image,
+	       const char *name)
+{
+	uint64_t size = cuda_image_unpacked(image->data, image->bytes);
+	int rc;
+
+	if (!image_charge(x, size))
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	rc = x->drv->cuLinkAddData_v2(link->real, (CUjitInputType)in->type, image->data, image->bytes, name, 0, NULL,
+				      NULL);
+	if (rc)
+		image_discharge(x, size);
+	else
+		link->bytes += size;
+	return rc;
+}
+
 int op_link_add(struct exec *x, struct call *c, const struct vgpu_in_link_add *in, struct vgpu_out_link_add *out,
 		struct obj *link, struct obj *image)
 {
 	char name[256] = "";
-	uint64_t size;
 	int rc = CUDA_ERROR_INVALID_HANDLE;
 
 	memcpy(name, c->payload, c->payload_len < sizeof(name) ? c->payload_len : sizeof(name) - 1);
 	if (!image_take(x, image, in->image))
 		return rc;
-	size = image->bytes;
 	pthread_mutex_lock(&x->link_lock);
 	if (obj_handle(link) == in->link) {
-		rc = x->drv->cuLinkAddData_v2(link->real, (CUjitInputType)in->type, image->data, size, name, 0, NULL, NULL);
+		rc = add(x, in, link, image, name);
 		give_logs(c, link, in->info_cap, in->error_cap, &out->info_len, &out->error_len);
-		if (!rc && image_charge(x, size)) /* the driver has a copy of it until the link ends */
-			link->bytes += size;
-		else if (!rc)
-			rc = CUDA_ERROR_OUT_OF_MEMORY;
 	}
 	pthread_mutex_unlock(&x->link_lock);
 	image_free(x, image, in->image);

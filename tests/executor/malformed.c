@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "cuda/fatbin.h"
 #include "cuda/loader.h"
 #include "harness.h"
 #include "wire/geometry.h"
@@ -419,6 +420,73 @@ static void one_limit_set_twice(void **state)
 	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
 }
 
+static unsigned inputs;
+
+static CUresult fake_link_create(unsigned int n, CUjit_option *o, void **v, CUlinkState *s)
+{
+	*s = (CUlinkState)&inputs;
+	return CUDA_SUCCESS;
+}
+static CUresult fake_link_add(CUlinkState s, CUjitInputType t, void *p, size_t size, const char *name, unsigned int n,
+			      CUjit_option *o, void **v)
+{
+	inputs++;
+	return CUDA_SUCCESS;
+}
+static CUresult fake_link_complete(CUlinkState s, void **p, size_t *n)
+{
+	return CUDA_ERROR_UNKNOWN;
+}
+static CUresult fake_link_destroy(CUlinkState s)
+{
+	return CUDA_SUCCESS;
+}
+
+static int link_one(struct run *r, uint32_t ctx, uint32_t link, const void *image, size_t size)
+{
+	struct vgpu_in_image_new new = { .size = size };
+	struct vgpu_in_link_add in = { .link = link };
+	bool work;
+	struct vgpu_entry w = well_formed(VGPU_OP_IMAGE_WRITE, &work);
+
+	assert_int_equal(call(r, VGPU_OP_IMAGE_NEW, ctx, &new, sizeof(new), &in.image), 0);
+	memcpy(w.body, &(struct vgpu_in_image_write){ .image = in.image }, sizeof(struct vgpu_in_image_write));
+	memcpy(vgpu_ch(r->channel, VGPU_CH_PARAM_OFF), image, size);
+	w.pay_len = (uint32_t)size;
+	put(r, &w, false);
+	assert_int_equal(completion(r, 5), 0);
+	return call(r, VGPU_OP_LINK_ADD, ctx, &in, sizeof(in), NULL);
+}
+
+/* The driver is given nothing that goes beyond what an executor may hold once it is unpacked. */
+static void a_link_of_more_than_is_allowed(void **state)
+{
+	uint8_t fat[FATBIN_HEADER_SIZE + FATBIN_ENTRY_SIZE + 8] = { 0 };
+	uint32_t word[4] = { FATBIN_MAGIC, 1 | FATBIN_HEADER_SIZE << 16, FATBIN_ENTRY_SIZE + 8, 0 };
+	uint32_t entry[16] = { FATBIN_PTX | FATBIN_ENTRY_VERSION << 16, FATBIN_ENTRY_SIZE, 8, [4] = 8, [7] = 75,
+			       [10] = FATBIN_ZSTD, [14] = 300u << 20 };
+	uint32_t ctx, link;
+	struct run r;
+
+	drv.cuLinkCreate_v2 = fake_link_create;
+	drv.cuLinkAddData_v2 = fake_link_add;
+	drv.cuLinkComplete = fake_link_complete;
+	drv.cuLinkDestroy = fake_link_destroy;
+	memcpy(fat, word, sizeof(word));
+	memcpy(fat + FATBIN_HEADER_SIZE, entry, sizeof(entry));
+	begin(&r);
+	assert_int_equal(call(&r, VGPU_OP_CTX_PRIMARY, 0, NULL, 0, &ctx), 0);
+	assert_int_equal(call(&r, VGPU_OP_LINK_CREATE, ctx, NULL, 0, &link), 0);
+	assert_int_equal(link_one(&r, ctx, link, "text", 5), 0);
+	assert_int_equal(link_one(&r, ctx, link, fat, sizeof(fat)), 0); /* 300 of 512 MiB */
+	assert_int_equal(link_one(&r, ctx, link, fat, sizeof(fat)), CUDA_ERROR_OUT_OF_MEMORY);
+	assert_int_equal(inputs, 2);
+	assert_int_equal(call(&r, VGPU_OP_LINK_DESTROY, ctx, &link, sizeof(link), NULL), 0);
+	assert_int_equal(call(&r, VGPU_OP_LINK_CREATE, ctx, NULL, 0, &link), 0);
+	assert_int_equal(link_one(&r, ctx, link, fat, sizeof(fat)), 0);
+	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
+}
+
 /* ---- host functions ---- */
 
 struct streams {
@@ -664,6 +732,7 @@ int main(void)
 		cmocka_unit_test(work_in_a_destroyed_context),
 		cmocka_unit_test(one_image_loaded_twice),
 		cmocka_unit_test_teardown(one_limit_set_twice, restore),
+		cmocka_unit_test_teardown(a_link_of_more_than_is_allowed, restore),
 		cmocka_unit_test(contexts_end),
 		cmocka_unit_test(a_host_function_holds_its_stream_only),
 		cmocka_unit_test(a_host_function_that_never_ends),
