@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -157,8 +158,11 @@ static void count_unsupported(void *ctx, uint16_t opcode)
  * for an endless kernel. */
 static void broken(void *ctx, int error)
 {
-	struct ipc_x_end m = {.error = (uint32_t)error, .text = "the guest broke the wire protocol"};
+	struct ipc_x_end m = {.error = (uint32_t)error};
 
+	snprintf(m.text, sizeof(m.text), "%s",
+		 error == VGPU_ERR_PROTOCOL ? "the guest broke the wire protocol"
+					    : "no event tells when the device is through: is its memory full?");
 	process_tell(ctx, IPC_X_END, &m, sizeof(m));
 	_exit(1);
 }

@@ -77,28 +77,46 @@ bool marks_touch(struct exec *x, struct call *c)
 	return true;
 }
 
-/* Records the open mark's events. A stream that cannot take one has a sticky error; the mark then
- * counts as complete, and the error reaches everybody through the sticky word. */
-static void record(struct exec *x, struct mark *mark)
+static int record_one(struct exec *x, const struct mark_stream *on, struct mark_event *e)
+{
+	struct exec_marks *m = &x->marks;
+	int rc;
+
+	e->ctx = on->ctx;
+	pthread_mutex_lock(&m->lock);
+	rc = event_take(x, on->ctx, &e->event);
+	pthread_mutex_unlock(&m->lock);
+	if (rc)
+		return rc;
+	rc = x->drv->cuEventRecord(e->event, on->stream);
+	if (rc) {
+		pthread_mutex_lock(&m->lock);
+		event_give(x, e);
+		pthread_mutex_unlock(&m->lock);
+	}
+	return rc;
+}
+
+/* Records the open mark's events. Without them it may count as complete where a context is being destroyed,
+ * which waits for its work, and after a sticky error, which reaches everybody through the sticky word; otherwise
+ * nobody would know when the device is through: false. */
+static bool record(struct exec *x, struct mark *mark)
 {
 	struct exec_marks *m = &x->marks;
 
 	for (uint32_t i = 0; i < m->ntouched; i++) {
-		struct mark_event *e = &mark->event[mark->events];
 		int rc;
 
 		if (!exec_use_ctx(x, obj_handle(m->touched[i].ctx)))
 			continue;
-		pthread_mutex_lock(&m->lock);
-		rc = event_take(x, m->touched[i].ctx, &e->event);
-		pthread_mutex_unlock(&m->lock);
-		e->ctx = m->touched[i].ctx;
-		if (!rc)
-			rc = x->drv->cuEventRecord(e->event, m->touched[i].stream);
+		rc = record_one(x, &m->touched[i], &mark->event[mark->events]);
 		exec_sticky(x, rc);
 		if (!rc)
 			mark->events++;
+		else if (!atomic_load(&x->sticky) && obj_handle(m->touched[i].ctx))
+			return false;
 	}
+	return true;
 }
 
 /* The open mark stays as it is, so that marks_idle() says no: what it covers may be running. */
@@ -118,14 +136,13 @@ void marks_close(struct exec *x)
 	/* An empty mark only publishes an index, which the next one does too: the last slot is for work. */
 	if (m->failed || (empty && (open->index == held_issued(x) || used >= EXEC_MARKS - 1)))
 		return;
-	if (used >= EXEC_MARKS) { /* marks_room() was not asked */
-		fail(x);
-		return;
-	}
 	open->index = held_issued(x);
 	open->closed_at = vgpu_now_ns();
 	open->long_copy = x->charged_bytes > LONG_COPY;
-	record(x, open);
+	if (used >= EXEC_MARKS /* marks_room() was not asked */ || !record(x, open)) {
+		fail(x);
+		return;
+	}
 	pthread_mutex_lock(&m->lock);
 	m->ring[m->head % EXEC_MARKS] = *open;
 	m->kernels += open->kernels;

@@ -95,6 +95,16 @@ static void put(struct run *r, const struct vgpu_entry *e, bool work)
 	bell(r, r->env.bell_fd);
 }
 
+static int unmap(struct run *r)
+{
+	munmap(r->env.bar, VGPU_BAR_MIN);
+	close(r->env.memfd);
+	close(r->env.bell_fd);
+	close(r->env.irq_fd);
+	close(r->env.stop_fd);
+	return r->result;
+}
+
 static int end(struct run *r, bool tell)
 {
 	if (tell) {
@@ -102,12 +112,7 @@ static int end(struct run *r, bool tell)
 		bell(r, r->env.stop_fd);
 	}
 	pthread_join(r->thread, NULL);
-	munmap(r->env.bar, VGPU_BAR_MIN);
-	close(r->env.memfd);
-	close(r->env.bell_fd);
-	close(r->env.irq_fd);
-	close(r->env.stop_fd);
-	return r->result;
+	return unmap(r);
 }
 
 /* Waits for the completion of a call that is not to break anything. */
@@ -692,6 +697,34 @@ static void more_waits_than_answers_fit(void **state)
 	assert_int_equal(end(&r, false), VGPU_ERR_PROTOCOL);
 }
 
+static CUresult no_record(CUevent e, CUstream s)
+{
+	return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+/* Nobody would know when the device is through: never counted as complete. */
+static void a_mark_without_its_event(void **state)
+{
+	struct vgpu_in_stream_mark in;
+	struct vgpu_entry e = { .opcode = VGPU_OP_STREAM_MARK, .flags = VGPU_E_REPLY, .tag = 9 };
+	uint64_t until = vgpu_now_ns() + 10000000000ull;
+	struct streams n;
+	struct run r;
+
+	two_streams(&r, &n);
+	e.ctx = n.ctx;
+	in.stream = n.s;
+	memcpy(e.body, &in, sizeof(in));
+	drv.cuEventRecord = no_record;
+	put(&r, &e, true);
+	while (!broken)
+		assert_true(vgpu_now_ns() < until);
+	pthread_join(r.thread, NULL);
+	assert_int_equal(vgpu_load64(&vgpu_ch_host(r.channel)->cpl_head), r.cpl);
+	assert_true(vgpu_load64(&vgpu_ch_host(r.channel)->work_done) < r.work);
+	assert_int_equal(unmap(&r), VGPU_ERR_EXECUTOR_CRASHED);
+}
+
 static void contexts_end(void **state)
 {
 	struct vgpu_in_ctx_create none = { 0 };
@@ -737,6 +770,7 @@ int main(void)
 		cmocka_unit_test(a_host_function_holds_its_stream_only),
 		cmocka_unit_test(a_host_function_that_never_ends),
 		cmocka_unit_test_teardown(no_place_for_another_mark, restore),
+		cmocka_unit_test_teardown(a_mark_without_its_event, restore),
 		cmocka_unit_test_teardown(more_waits_than_answers_fit, restore),
 	};
 
