@@ -151,17 +151,30 @@ static uint64_t cap_end(const struct sched *s, struct sched_tenant *t, uint64_t 
 	return now + (t->budget > 0 ? (uint64_t)(t->budget / loss) : 0);
 }
 
-/* Owed by its reservation? Only work that waits or runs earns. */
+/* Owed by its reservation? Only work that waits or runs earns; an absence pays back what was overrun. */
 static double owed(const struct sched *s, struct sched_tenant *t, uint64_t now)
 {
-	double most = (double)SCHED_OWED_QUANTA * (double)s->quantum;
+	double most = t->holding || t->heap_at ? (double)SCHED_OWED_QUANTA * (double)s->quantum : 0;
 
-	if (now > t->owed_at && (t->holding || t->heap_at))
+	if (now > t->owed_at && t->owed < most) {
 		t->owed += (double)(now - t->owed_at) * t->reservation / 100;
+		t->owed = t->owed > most ? most : t->owed;
+	}
 	if (now > t->owed_at)
 		t->owed_at = now;
-	t->owed = t->owed > most ? most : t->owed < -most ? -most : t->owed;
 	return t->reservation ? t->owed : 0;
+}
+
+/* What it gets beyond its reservation, by its share or because nobody waits, is held against it within bounds
+ * only; what it overruns in a turn given it by its reservation, in full: that would be time for nothing. */
+static void pay_reservation(const struct sched *s, struct sched_client *c, uint64_t now, uint64_t ns)
+{
+	struct sched_tenant *t = c->tenant;
+	double before = owed(s, t, now), least = -(double)SCHED_OWED_QUANTA * (double)s->quantum;
+
+	t->owed = before - (double)ns;
+	if ((!c->owed_turn || c->alone) && t->owed < least)
+		t->owed = before < least ? before : least;
 }
 
 static void park(struct sched *s, struct sched_tenant *t, uint64_t now)
@@ -198,10 +211,8 @@ static void charge(struct sched *s, struct sched_client *c, uint64_t from, uint6
 		earn(s, t, to);
 		t->budget -= (double)ns;
 	}
-	if (t->reservation) {
-		owed(s, t, to);
-		t->owed -= (double)ns;
-	}
+	if (t->reservation)
+		pay_reservation(s, c, to, ns);
 	if (!c->owed_turn)
 		t->start_tag += (double)ns / t->share;
 	if (t->heap_at && used_up(s, t, to)) {
@@ -272,7 +283,7 @@ static void re_enter(const struct sched *s, struct sched_tenant *t, uint64_t now
 		return;
 	if (t->leases && now - t->released_at <= SCHED_ABSENCE_QUANTA * s->quantum)
 		floor -= (double)SCHED_CREDIT_QUANTA * s->quantum / t->share;
-	else
+	else if (t->owed > 0)
 		t->owed = 0;
 	if (t->start_tag < floor)
 		t->start_tag = floor;

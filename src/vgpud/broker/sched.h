@@ -28,7 +28,9 @@
  * Reservation: at least so many percent of the device's time whenever it has work. What it is owed by that
  * accrues while it waits or holds, all its charges are taken off, and a tenant owed something goes before all
  * tags; such a turn does not move its own. So it gets the larger of share and reservation, and the others divide
- * the rest by share. The sum over a device must not exceed 100; the caller sees to it.
+ * the rest by share. What a kernel overruns in such a turn is taken off in full, so with kernels much longer than
+ * a quantum it gets share and reservation together at most. The sum over a device must not exceed 100; the
+ * caller sees to it.
  * Cap: never more than so many percent, even if the device idles. A tenant that has used up its budget is
  * parked: it waits, but competes with nobody, until it has earned a quantum.
  *
@@ -55,7 +57,7 @@
 #define SCHED_ABSENCE_QUANTA 10 /* with 1, two loaded cores cost a tenant owed 4/7 some 2.6 points */
 #define SCHED_OVERRUNS_MAX 8 /* overrunning holders admitted side by side before newcomers just wait */
 #define SCHED_HOLDERS_MAX 256 /* the same for `concurrent`, overrunning or not */
-#define SCHED_OWED_QUANTA 16 /* a reservation's arrears, at most, and its advance */
+#define SCHED_OWED_QUANTA 16 /* a reservation's arrears, at most, and its advance, but for what was overrun */
 #define SCHED_BURST_QUANTA 4 /* what a cap's budget holds at most */
 #define SCHED_NEVER UINT64_MAX
 

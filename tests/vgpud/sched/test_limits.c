@@ -88,6 +88,25 @@ static void the_end_of_a_reservation_is_no_debt(void **state)
 	free(m);
 }
 
+/* Breaks: what is overrun in a reserved turn is forgiven, at once or by a pause, so that long kernels and a small
+ * reservation take the device. Together with its share it is the most one can get. */
+static void an_overrun_reservation_is_paid_back(void **state)
+{
+	for (unsigned pauses = 0; pauses < 2; pauses++) {
+		struct sim *m = sim_new(QUANTUM, 12);
+		struct sim_vm vm[2];
+
+		add_vms(m, vm, 2, (uint32_t[]){10, 90});
+		vm[0].kernel_min = vm[0].kernel_max = 200 * MS;
+		vm[0].batch = pauses;
+		vm[0].think = 40 * MS;
+		sched_tenant_set_limits(&m->s, &vm[0].t, 0, 5, 0);
+		sim_run(m, 60000 * MS);
+		assert_in_range(1000 * part(m, &vm[0]), 95, 155);
+		free(m);
+	}
+}
+
 /* Breaks: a cap holds only under contention. Alone on the device, it idles the rest. */
 static void a_cap_holds_alone(void **state)
 {
@@ -320,6 +339,7 @@ int main(void)
 		cmocka_unit_test(a_small_reservation_changes_nothing),
 		cmocka_unit_test(reservations_of_all),
 		cmocka_unit_test(the_end_of_a_reservation_is_no_debt),
+		cmocka_unit_test(an_overrun_reservation_is_paid_back),
 		cmocka_unit_test(a_cap_holds_alone),
 		cmocka_unit_test(a_cap_holds_for_long_kernels_and_leaves_the_rest),
 		cmocka_unit_test(a_cap_is_the_vms_and_live),
