@@ -168,6 +168,7 @@ struct exec {
 	_Atomic uint64_t kernels_ended; /* written under marks.lock */
 	_Atomic uint32_t window;      /* kernels that may be in flight: EXEC_AHEAD_NS worth of recent ones */
 	_Atomic bool asleep, nudge;   /* decoder sleeps; somebody wants it awake */
+	_Atomic uint32_t ending;      /* contexts: the decoder closes its mark every turn */
 	_Atomic uint32_t turn;	      /* the decoder holds no object when it changes: exec_grace() */
 	int wake_fd;
 	struct call *parked;	      /* control calls whose `follows` is not reached */
@@ -197,6 +198,11 @@ void exec_sticky(struct exec *x, int rc);	/* remembers rc if it is an execution 
 void exec_wake(struct exec *x);
 /* For helpers, after obj_claim() or taking a range out: returns when the decoder uses it no more. */
 void exec_grace(struct exec *x);
+/* Around obj_claim() of a context: every mark of its work is in the ring when settle returns, and none comes. */
+void exec_ctx_ending(struct exec *x);
+void exec_ctx_settle(struct exec *x);
+/* Decoder: makes it current though it may be claimed, until exec_ctx_settle() returns. A CUresult. */
+int exec_use_live(struct exec *x, struct obj *ctx);
 struct obj *exec_use_ctx(struct exec *x, uint32_t ctx); /* makes it current on this thread; NULL if no such */
 void exec_run(struct exec *x, struct call *c);	/* decode, call, complete */
 void exec_charge(struct exec *x);	/* report what was issued since the last time */

@@ -141,14 +141,15 @@ int op_ctx_primary_release(struct exec *x, struct call *c, const struct vgpu_in_
 
 	if (!exec_use_ctx(x, in->ctx))
 		return CUDA_ERROR_INVALID_CONTEXT;
+	exec_ctx_ending(x);
 	pthread_mutex_lock(&x->primary_lock);
 	mine = ctx == x->primary && obj_claim(ctx, in->ctx);
 	if (mine)
 		x->primary = NULL;
 	pthread_mutex_unlock(&x->primary_lock);
+	exec_ctx_settle(x);
 	if (!mine)
 		return CUDA_ERROR_INVALID_CONTEXT;
-	exec_grace(x);
 	drop_ctx_objects(x, ctx, in->ctx);
 	rc = x->drv->cuDevicePrimaryCtxRelease_v2(x->dev);
 	obj_release(&x->handles, OBJ_CTX, ctx, in->ctx);
@@ -200,11 +201,16 @@ int op_ctx_create(struct exec *x, struct call *c, const struct vgpu_in_ctx_creat
 int op_ctx_destroy(struct exec *x, struct call *c, const struct vgpu_in_ctx_destroy *in, struct obj *ctx)
 {
 	CUcontext real = ctx->real;
+	bool mine;
 	int rc;
 
-	if (ctx == x->primary || !exec_use_ctx(x, in->ctx) || !obj_claim(ctx, in->ctx))
+	if (ctx == x->primary || !exec_use_ctx(x, in->ctx))
 		return CUDA_ERROR_INVALID_CONTEXT;
-	exec_grace(x);
+	exec_ctx_ending(x);
+	mine = obj_claim(ctx, in->ctx);
+	exec_ctx_settle(x);
+	if (!mine)
+		return CUDA_ERROR_INVALID_CONTEXT;
 	drop_ctx_objects(x, ctx, in->ctx);
 	rc = x->drv->cuCtxDestroy_v2(real);
 	obj_release(&x->handles, OBJ_CTX, ctx, in->ctx);

@@ -22,8 +22,6 @@ static int event_take(struct exec *x, struct obj *ctx, CUevent *e)
 {
 	struct event_pool *p = ctx->data;
 
-	if (!obj_handle(ctx))
-		return CUDA_ERROR_CONTEXT_IS_DESTROYED;
 	if (!p)
 		ctx->data = p = calloc(1, sizeof(*p));
 	if (p && p->n) {
@@ -97,9 +95,8 @@ static int record_one(struct exec *x, const struct mark_stream *on, struct mark_
 	return rc;
 }
 
-/* Records the open mark's events. Without them it may count as complete where a context is being destroyed,
- * which waits for its work, and after a sticky error, which reaches everybody through the sticky word; otherwise
- * nobody would know when the device is through: false. */
+/* Records the open mark's events. Without them it may count as complete after a sticky error only, which reaches
+ * everybody through the sticky word; otherwise nobody would know when the device is through: false. */
 static bool record(struct exec *x, struct mark *mark)
 {
 	struct exec_marks *m = &x->marks;
@@ -107,13 +104,13 @@ static bool record(struct exec *x, struct mark *mark)
 	for (uint32_t i = 0; i < m->ntouched; i++) {
 		int rc;
 
-		if (!exec_use_ctx(x, obj_handle(m->touched[i].ctx)))
-			continue;
-		rc = record_one(x, &m->touched[i], &mark->event[mark->events]);
+		rc = exec_use_live(x, m->touched[i].ctx);
+		if (!rc)
+			rc = record_one(x, &m->touched[i], &mark->event[mark->events]);
 		exec_sticky(x, rc);
 		if (!rc)
 			mark->events++;
-		else if (!atomic_load(&x->sticky) && obj_handle(m->touched[i].ctx))
+		else if (!atomic_load(&x->sticky))
 			return false;
 	}
 	return true;
@@ -283,17 +280,22 @@ static void reap(struct exec *x, uint64_t at)
 	struct exec_marks *m = &x->marks;
 	struct mark k = m->ring[at % EXEC_MARKS];
 	int rc = CUDA_SUCCESS;
+	bool known = true;
 
 	m->reaping = true;
 	m->reaped = at;
 	pthread_mutex_unlock(&m->lock);
-	for (uint32_t i = 0; i < k.events && !rc; i++)
-		if (exec_use_ctx(x, obj_handle(k.event[i].ctx)))
+	for (uint32_t i = 0; i < k.events && !rc && known; i++) {
+		known = exec_use_ctx(x, obj_handle(k.event[i].ctx));
+		if (known)
 			rc = x->drv->cuEventSynchronize(k.event[i].event);
+	}
 	pthread_mutex_lock(&m->lock);
 	pop_completed(x);
 	m->reaping = false;
-	if (m->tail == at)
+	if (!known)
+		m->wanted = false; /* its context is ending: left to the decoder, which polls under the lock */
+	else if (m->tail == at)
 		pop(x, rc);
 }
 
@@ -342,7 +344,7 @@ void marks_drop_ctx(struct exec *x, struct obj *ctx)
 	p = ctx->data;
 	for (unsigned i = 0; p && i < p->n; i++)
 		x->drv->cuEventDestroy_v2(p->event[i]);
-	free(p); /* claimed: event_take() makes no other */
+	free(p); /* ended in two turns of the decoder: event_take() makes no other */
 	ctx->data = NULL;
 	pthread_mutex_unlock(&m->lock);
 }

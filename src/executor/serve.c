@@ -89,6 +89,27 @@ void exec_grace(struct exec *x)
 		sched_yield();
 }
 
+void exec_ctx_ending(struct exec *x)
+{
+	atomic_fetch_add(&x->ending, 1);
+}
+
+/* The first turn to begin may have looked at `ending` too early. */
+void exec_ctx_settle(struct exec *x)
+{
+	exec_grace(x);
+	exec_grace(x);
+	atomic_fetch_sub(&x->ending, 1);
+}
+
+int exec_use_live(struct exec *x, struct obj *ctx)
+{
+	if (exec_use_ctx(x, obj_handle(ctx)))
+		return CUDA_SUCCESS;
+	current_ctx = 0;
+	return x->drv->cuCtxSetCurrent(ctx->real);
+}
+
 static void interrupt_guest(struct exec *x)
 {
 	uint64_t one = 1;
@@ -589,6 +610,8 @@ static bool serve_turn(struct exec *x)
 {
 	bool did;
 
+	if (atomic_load(&x->ending))
+		marks_close(x);
 	atomic_fetch_add(&x->turn, 1);
 	x->throttle.waits = false;
 	did = serve_control(x);

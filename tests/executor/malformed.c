@@ -671,6 +671,43 @@ static void no_place_for_another_mark(void **state)
 	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
 }
 
+/* A context ends while its work goes on: not complete before the device says so. */
+static void work_of_an_ending_context(void **state)
+{
+	struct vgpu_entry e = { .opcode = VGPU_OP_CTX_DESTROY, .flags = VGPU_E_REPLY, .tag = 9 };
+	struct vgpu_entry work = { .opcode = VGPU_OP_EVENT_RECORD };
+	uint64_t until = vgpu_now_ns() + 10000000000ull;
+	struct vgpu_in_event_record in = { 0 };
+	struct vgpu_in_ctx_create none = { 0 };
+	struct vgpu_ch_host *h;
+	uint32_t ctx;
+	struct run r;
+
+	begin(&r);
+	h = vgpu_ch_host(r.channel);
+	assert_int_equal(call(&r, VGPU_OP_CTX_CREATE, 0, &none, sizeof(none), &ctx), 0);
+	assert_int_equal(call(&r, VGPU_OP_EVENT_CREATE, ctx, &none, sizeof(none), &in.event), 0);
+	keep();
+	work.ctx = ctx;
+	memcpy(work.body, &in, sizeof(in));
+	put(&r, &work, true);
+	memcpy(e.body, &ctx, sizeof(ctx));
+	while (vgpu_load64(&h->work_tail) != r.work)
+		assert_true(vgpu_now_ns() < until);
+	put(&r, &e, false);
+	for (uint32_t naps = 0, was = 0, now; naps < 8; was = now) {
+		now = vgpu_load32(&h->sleeping);
+		naps += now && now != was;
+		assert_true(vgpu_now_ns() < until);
+	}
+	assert_true(vgpu_load64(&h->work_done) < r.work);
+	kept = false;
+	assert_int_equal(completion(&r, 9), 0);
+	while (vgpu_load64(&h->work_done) < r.work)
+		assert_true(vgpu_now_ns() < until);
+	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
+}
+
 /* Calls that wait for helpers are bounded, as calls without an answer are. */
 static void more_waits_than_answers_fit(void **state)
 {
@@ -771,6 +808,7 @@ int main(void)
 		cmocka_unit_test(a_host_function_that_never_ends),
 		cmocka_unit_test_teardown(no_place_for_another_mark, restore),
 		cmocka_unit_test_teardown(a_mark_without_its_event, restore),
+		cmocka_unit_test_teardown(work_of_an_ending_context, restore),
 		cmocka_unit_test_teardown(more_waits_than_answers_fit, restore),
 	};
 
