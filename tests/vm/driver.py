@@ -6,6 +6,7 @@ Fails when one process can reach another's channel or extents, when memory of a 
 given out uncleaned, when an unplug or a guest reset leaves anything behind.
 """
 import os
+import re
 import shutil
 import struct
 import sys
@@ -108,6 +109,21 @@ def case_killed(vm, host):
     job.wait()
     idle(host)
     assert host.mem[ivshmem.bounce(k)] == 0
+
+
+def case_inflight(vm, host):
+    """Memory that I/O still uses is not given up when its file is closed, and is afterwards."""
+    job = vm.spawn('mkfifo /tmp/io; exec driver_test inflight 0<>/tmp/io')
+    job.wait_text('closed')
+    a, b = map(int, re.search(r'closed (\d+) (\d+)', job.text).groups())
+    host.wait_for(lambda: host.wanted(b) == 0, what='the channel closed after it')
+    assert host.wanted(a) != 0, 'given up with I/O in flight'
+    vm.check('echo >/tmp/io')
+    job.wait_text('read')
+    host.wait_for(lambda: host.wanted(a) == 0, what='the channel whose I/O has ended')
+    vm.check('echo >/tmp/io; rm /tmp/io')
+    assert job.wait() == 0, job.text
+    idle(host)
 
 
 def case_dirty(vm, host):
@@ -227,7 +243,7 @@ def main_cases(tap, image, rundir):
         for name in ('header', 'exclusive', 'reopen', 'extents', 'zero', 'hugepages', 'fork'):
             tap.case(name, simple, vm, host, name)
         tap.case('direct-io', simple, vm, host, 'direct', '/dev/vda')
-        for fn in (case_all, case_interrupt, case_killed, case_dirty, case_rmmod):
+        for fn in (case_all, case_interrupt, case_killed, case_inflight, case_dirty, case_rmmod):
             tap.case(fn.__name__[5:], fn, vm, host)
         tap.case('kernel-log', lambda: clean_log(vm) and None)
 

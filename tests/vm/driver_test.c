@@ -15,6 +15,7 @@
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -391,6 +392,35 @@ static void case_direct(const char *arg)
 	CHECK(read(fds[0], want, 4096) == 4096 && memcmp(p, want, 4096) == 0);
 }
 
+/* Given back with I/O into it still going on, played by a pipe that holds a page: neither the extent nor the
+ * channel is anybody else's before it ends. */
+static void case_inflight(const char *arg)
+{
+	struct chan a = start(), b = start();
+	uint32_t e = alloc(&a, 1);
+	uint8_t *p = map(&a, extent_off(e), VGPU_EXTENT_SIZE);
+	struct vgpu_ioc_extents x = {.first = e, .count = 1};
+	struct iovec page = {p, 4096};
+	uint8_t got[4096];
+	int fds[2];
+
+	CHECK(p != MAP_FAILED && pipe(fds) == 0);
+	p[0] = 0x5a;
+	CHECK(vmsplice(fds[1], &page, 1, 0) == 4096);
+	munmap(p, VGPU_EXTENT_SIZE);
+	CHECK(ioctl(a.fd, VGPU_IOC_EXTENT_FREE, &x) == 0);
+	CHECK(alloc(&a, 1) != e);
+	end(&a);
+	end(&b);
+	printf("closed %u %u\n", a.info.channel, b.info.channel);
+	fflush(stdout);
+	(void)getchar();
+	CHECK(read(fds[0], got, 4096) == 4096 && got[0] == 0x5a);
+	printf("read\n");
+	fflush(stdout);
+	(void)getchar();
+}
+
 static volatile sig_atomic_t alarmed;
 
 static void on_alarm(int sig)
@@ -507,6 +537,7 @@ static const struct {
 	{"header", case_header},     {"exclusive", case_exclusive}, {"reopen", case_reopen},
 	{"all", case_all},	     {"extents", case_extents},	    {"hugepages", case_hugepages},
 	{"fork", case_fork},	     {"interrupt", case_interrupt}, {"direct", case_direct},
+	{"inflight", case_inflight},
 	{"dirty", case_dirty},	     {"unplug", case_unplug},	    {"hold", case_hold},
 	{"zero", case_zero},	     {"appear", case_appear},
 };

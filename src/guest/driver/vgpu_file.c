@@ -28,7 +28,7 @@ static bool channel_ready(struct vgpu_channel *ch)
 	struct vgpu_dev *vd = ch->dev;
 	unsigned int k = index_of(ch);
 
-	return !ch->file && vgpu_channel_state(vd, k, NULL) == VGPU_CH_FREE &&
+	return !ch->file && !ch->closing && vgpu_channel_state(vd, k, NULL) == VGPU_CH_FREE &&
 	       vgpu_range_idle(vd, vd->channel_off + (u64)k * VGPU_CHANNEL_STRIDE,
 			       VGPU_CHANNEL_STRIDE);
 }
@@ -104,6 +104,28 @@ static int vgpu_open(struct inode *inode, struct file *file)
 	return nonseekable_open(inode, file);
 }
 
+/* The host zeroes what wanted[] gives up: not before I/O into it has ended. guard held for writing. */
+static void close_channel(struct vgpu_channel *ch)
+{
+	ch->closing = !vgpu_channel_idle(ch);
+	if (ch->closing)
+		schedule_delayed_work(&ch->dev->closing, msecs_to_jiffies(VGPU_RECHECK_MS));
+	else
+		set_wanted(ch, 0);
+}
+
+void vgpu_closing(struct work_struct *work)
+{
+	struct vgpu_dev *vd = container_of(work, struct vgpu_dev, closing.work);
+	unsigned int k;
+
+	down_write(&vd->guard);
+	for (k = 0; k < vd->channels && !vd->gone; k++)
+		if (vd->channel[k].closing)
+			close_channel(&vd->channel[k]);
+	up_write(&vd->guard);
+}
+
 static int vgpu_release(struct inode *inode, struct file *file)
 {
 	struct vgpu_channel *ch = file->private_data;
@@ -118,9 +140,8 @@ static int vgpu_release(struct inode *inode, struct file *file)
 			if (READ_ONCE(vd->wish->owner[e]) == index_of(ch) + 1)
 				__clear_bit(e, vd->extent_used);
 		if (ch->generation)
-			set_wanted(ch, 0);
+			close_channel(ch);
 	}
-	ch->generation = 0;
 	up_write(&vd->guard);
 	wake_up_all(&vd->free_wait);
 	return 0;

@@ -74,11 +74,25 @@ void vgpu_reclaim(struct vgpu_dev *vd)
 	}
 }
 
+bool vgpu_channel_idle(struct vgpu_channel *ch)
+{
+	struct vgpu_dev *vd = ch->dev;
+	unsigned int k = index_of(ch);
+	u32 e;
+
+	for (e = 0; e < vd->extents; e++)
+		if (READ_ONCE(vd->wish->owner[e]) == k + 1 && !vgpu_range_idle(vd, extent_pos(vd, e), VGPU_EXTENT_SIZE))
+			return false;
+	return vgpu_range_idle(vd, vd->channel_off + (u64)k * VGPU_CHANNEL_STRIDE, VGPU_CHANNEL_STRIDE);
+}
+
+/* One the file gave back may still be written by I/O that began before. */
 static bool available(struct vgpu_dev *vd, u32 e, u8 me)
 {
 	u8 owner = READ_ONCE(vd->wish->owner[e]);
 
-	return !test_bit(e, vd->extent_used) && (!owner || owner == me);
+	return !test_bit(e, vd->extent_used) &&
+	       (!owner || (owner == me && vgpu_range_idle(vd, extent_pos(vd, e), VGPU_EXTENT_SIZE)));
 }
 
 static bool find_run(struct vgpu_dev *vd, u32 count, u8 me, u32 *first)

@@ -233,6 +233,7 @@ static struct vgpu_dev *alloc_dev(struct pci_dev *pdev)
 	init_rwsem(&vd->guard);
 	init_waitqueue_head(&vd->free_wait);
 	INIT_DELAYED_WORK(&vd->tick, on_tick);
+	INIT_DELAYED_WORK(&vd->closing, vgpu_closing);
 	for (k = 0; k < VGPU_CHANNELS_MAX; k++) {
 		vd->channel[k].dev = vd;
 		init_waitqueue_head(&vd->channel[k].wait);
@@ -348,6 +349,7 @@ static void vgpu_remove(struct pci_dev *pdev)
 	WRITE_ONCE(vd->gone, true);
 	up_write(&vd->guard);
 	vgpu_hangup(vd);
+	cancel_delayed_work_sync(&vd->closing);
 	wait_pages_idle(vd);
 	free_interrupts(vd);
 	memunmap_pages(&vd->pgmap);

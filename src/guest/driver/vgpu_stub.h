@@ -11,6 +11,7 @@
  *   file   wanted  host state            may be opened        memory belongs to
  *   none   0       FREE                  yes                  nobody, zero
  *   none   0       STARTING RUN DEAD     no, open() waits     the executor being ended
+ *   none   g       any                   no, open() waits     I/O that began before close()
  *   open   0       FREE                  no                   nobody: mmap() gives EAGAIN
  *   open   g       other generation      no                   nobody: touching it is SIGBUS
  *   open   g       STARTING RUN DEAD g   no                   this file
@@ -39,6 +40,7 @@ struct vgpu_channel {
 	struct vgpu_dev *dev;
 	struct file *file; /* whose it is; NULL = nobody's. Under guard. */
 	u32 generation;	   /* what we wrote to wanted[]; 0 = not started. Under guard. */
+	bool closing;	   /* nobody's, but I/O still uses its memory: wanted[] stays. Under guard. */
 	atomic_t pending;  /* interrupts since the last read() */
 	wait_queue_head_t wait;
 };
@@ -77,6 +79,7 @@ struct vgpu_dev {
 
 	int vectors; /* granted, 1..VGPU_VECTORS */
 	struct vgpu_vector vector[VGPU_VECTORS];
+	struct delayed_work closing; /* looks after channels that are closing */
 	struct delayed_work tick; /* looks after channels that have no vector of their own */
 	wait_queue_head_t free_wait; /* open() waiting for a FREE channel */
 };
@@ -86,6 +89,7 @@ void vgpu_bell(struct vgpu_dev *vd, u32 vector);
 
 /* vgpu_file.c */
 extern const struct file_operations vgpu_fops;
+void vgpu_closing(struct work_struct *work);
 void vgpu_interrupt(struct vgpu_dev *vd, unsigned int vector);
 void vgpu_hangup(struct vgpu_dev *vd);
 
@@ -95,6 +99,7 @@ bool vgpu_channel_live(struct vgpu_channel *ch);
 /* Give back the extents of channels that are closed and cleaned. guard held for writing. */
 void vgpu_reclaim(struct vgpu_dev *vd);
 bool vgpu_range_idle(struct vgpu_dev *vd, u64 off, u64 len);
+bool vgpu_channel_idle(struct vgpu_channel *ch); /* it and all its extents */
 int vgpu_extent_alloc(struct vgpu_channel *ch, struct vgpu_ioc_extents *x);
 int vgpu_extent_free(struct vgpu_channel *ch, const struct vgpu_ioc_extents *x);
 void vgpu_wish_owner(struct vgpu_dev *vd, u32 extent, u8 owner);
