@@ -176,7 +176,9 @@ static void draw(const struct screen *s, json_t *status, const struct row *rows,
 	draw_head(s, status, rows, n);
 	for (size_t i = 0; i < shown; i++)
 		draw_row(s, &rows[i]);
-	snprintf(line, sizeof(line), shown < n ? "... and %zu more" : "", n - shown);
+	line[0] = 0;
+	if (shown < n)
+		snprintf(line, sizeof(line), "... and %zu more", n - shown);
 	put_line(s, line, "");
 	fputs("\033[Jq: quit", stdout);
 	fflush(stdout);

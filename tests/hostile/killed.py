@@ -14,7 +14,7 @@ import sys
 import time
 
 from campaign import BUILD, SANITIZED, TIRELESS, Vgpud, Watch, hostile, options, run_as, start_loops
-from harness import Peer, main, wait_for
+from harness import Peer, alive, main, wait_for
 
 ARGS = options(__doc__, moments=4, recovery=5.0 if SANITIZED else 1.0)
 sys.argv[1:] = []
@@ -144,7 +144,7 @@ def test_keeper():
             assert idle.word(ERROR_WORD) == ERR_KEEPER_GONE
             out = p.communicate(timeout=30)[0]
             assert p.returncode != 0, f'its program saw nothing: {out}'
-            wait_for('no process is left', lambda: not [x for x in pids if os.path.exists(f'/proc/{x}')])
+            wait_for('no process is left', lambda: not any(map(alive, pids)))
             idle.close()
             began = time.monotonic()
             v.start()

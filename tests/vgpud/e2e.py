@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(__file__))
-from harness import (ADMIN, DEAD, FREE, MAGIC, RUN, RUNNING, SOFTCUDA, SPINNER, VGPUD, Peer, Refused,  # noqa: E402
+from harness import (ADMIN, DEAD, FREE, MAGIC, RUN, RUNNING, SOFTCUDA, SPINNER, VGPUD, Peer, Refused, alive,  # noqa: E402
                      Vgpud, WISH, main, wait_for)
 
 ERR_CRASHED, ERR_KEEPER_GONE = 1, 8
@@ -348,8 +348,7 @@ def test_keeper_dies():
         v.stop(signal.SIGKILL)
         wait_for('the header says so', lambda: p.word(STATUS_WORD) == VM_DEAD)
         assert p.word(ERROR_WORD) == ERR_KEEPER_GONE and p.state() == DEAD
-        wait_for('everything ended', lambda: not [x for x in pids if pathlib.Path(f'/proc/{x}').exists() and
-                 'Z' not in pathlib.Path(f'/proc/{x}/stat').read_text().split(') ')[1][:1]])
+        wait_for('everything ended', lambda: not any(map(alive, pids)))
         p.close()
 
 

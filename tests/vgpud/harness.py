@@ -17,6 +17,9 @@ import tempfile
 import time
 import traceback
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / 'tools'))
+from processes import alive  # noqa: E402, F401
+
 BUILD = pathlib.Path(os.environ['VGPU_BUILD'])
 VGPUD = BUILD / 'src/vgpud/vgpud'
 ADMIN = BUILD / 'src/admin/vgpu-admin'

@@ -18,6 +18,7 @@ import time
 import common
 import qemu
 import stage
+from processes import alive
 
 READY = 'insmod /opt/vgpu/vgpu_stub.ko && test -c /dev/vgpu0'
 RECOVERY_S = 1.0  # half of all times at most, beyond what the program takes anyway: the guest is emulated
@@ -195,7 +196,7 @@ def case_keeper(ctx, calm):
     ctx.vgpud.proc.kill()
     ctx.vgpud.proc.wait()
     assert job.wait() != 0, 'the program saw nothing'
-    soon(lambda: not [pid for pid in pids if os.path.exists(f'/proc/{pid}')], 'nothing to outlive the keeper')
+    soon(lambda: not any(map(alive, pids)), 'nothing to outlive the keeper')
     status, text = calm.run('hostile --attack local --lives 1')
     assert status != 0, 'a new program starts without a host'
     calm.close()

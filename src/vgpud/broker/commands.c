@@ -6,6 +6,7 @@
 #include "vgpud/broker/broker.h"
 #include "base/log.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define TEXT_MAX 400
@@ -125,8 +126,7 @@ static struct vgpu_err *cmd_set(const struct call *c, json_t **data)
 	if (text[0])
 		e = record(c, (struct change){.object = vm->set.name, .text = text, .vm = vm});
 	if (e) {
-		cleanup_err struct vgpu_err *back = vm_change(vm, &old);
-
+		free(vm_change(vm, &old)); /* back to what was possible before */
 		return e;
 	}
 	state_copy(c->broker);
