@@ -92,11 +92,16 @@ static void apply(struct redact *r, size_t i, struct text *line)
 
 		if (g.rm_so < 0 || m[0].rm_eo <= 0)
 			break;
+		if (g.rm_eo == g.rm_so) { /* an empty value: nothing to hide, and nothing to lose */
+			put(&out, s, (size_t)m[0].rm_eo);
+			s += m[0].rm_eo;
+			continue;
+		}
 		put(&out, s, (size_t)g.rm_so);
 		if ((size_t)(g.rm_eo - g.rm_so) != strlen(MASK) || strncmp(s + g.rm_so, MASK, strlen(MASK)))
 			*(rules[i].what == REDACT_SECRETS ? &r->secrets : &r->identities) += 1;
 		put_blank(&out, &rules[i], s + g.rm_so, (size_t)(g.rm_eo - g.rm_so));
-		s += g.rm_eo > g.rm_so ? g.rm_eo : m[0].rm_eo;
+		s += g.rm_eo;
 	}
 	if (!out.p)
 		return;
