@@ -116,4 +116,7 @@ def test_reads_under_attack():
 
 
 if __name__ == '__main__':
+    if os.environ.get('VGPU_PROFILED'):
+        print('skipped: the counters of a coverage build are a mapped file themselves, and the watch is counted as well')
+        sys.exit(77)
     sys.exit(main(globals()))
