@@ -17,6 +17,7 @@
 #include "modprobe.h"
 #include "nvml.h"
 #include "pci.h"
+#include "../fuzz.h"
 #include "redact.h"
 #include "waive.h"
 #include "x509.h"
@@ -26,16 +27,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-#define MUST(c)                                                                \
-	do {                                                                   \
-		if (!(c)) {                                                    \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #c); \
-			abort();                                               \
-		}                                                              \
-	} while (0)
 
 /* A NUL-terminated copy, as the text parsers are promised. */
 static char *text_of(const uint8_t *data, size_t len)
