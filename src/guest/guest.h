@@ -183,6 +183,8 @@ int image_send(const void *image, size_t len, uint32_t *out);
 int module_each_name(struct gobj *m, int (*fn)(void *arg, unsigned i, const char *name), void *arg, unsigned *total);
 int module_load(struct gobj *ctx, const void *image, size_t len, unsigned nopts, CUjit_option *opts, void **vals,
 		struct gobj **out);
+/* A file to load; munmap() it. */
+int image_map(const char *path, void **image, size_t *size);
 int module_unload(struct gobj *m);
 int module_function(struct gobj *module, const char *name, struct gobj **out);
 int image_length(const void *image, const void **start, size_t *len);

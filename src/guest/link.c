@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The JIT linker: inputs go over as images, the driver links, the result comes back as one. */
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include "guest/guest.h"
 #include "wire/ops_enc.h"
 
@@ -86,25 +83,19 @@ CUresult cuLinkAddData_v2(CUlinkState h, CUjitInputType type, void *data, size_t
 CUresult cuLinkAddFile_v2(CUlinkState h, CUjitInputType type, const char *path, unsigned int n, CUjit_option *opt, void **val)
 {
 	struct jit_logs unused = { 0 };
-	void *p = MAP_FAILED;
 	struct gobj *o;
-	struct stat st;
-	int fd, rc = enter(h, &o);
+	size_t size;
+	void *p;
+	int rc = enter(h, &o);
 
 	if (!rc)
 		rc = path ? jit_read_options(n, opt, val, 0, &unused) : CUDA_ERROR_INVALID_VALUE;
+	if (!rc)
+		rc = image_map(path, &p, &size);
 	if (rc)
 		return rc;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return CUDA_ERROR_FILE_NOT_FOUND;
-	if (!fstat(fd, &st) && st.st_size > 0)
-		p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	close(fd);
-	if (p == MAP_FAILED)
-		return CUDA_ERROR_INVALID_IMAGE;
-	rc = add(o, type, p, (size_t)st.st_size, path);
-	munmap(p, (size_t)st.st_size);
+	rc = add(o, type, p, size, path);
+	munmap(p, size);
 	return rc;
 }
 

@@ -196,14 +196,12 @@ CUresult cuModuleLoadFatBinary(CUmodule *module, const void *image)
 	return load(module, image, 0, 0, NULL, NULL);
 }
 
-CUresult cuModuleLoad(CUmodule *module, const char *path)
+int image_map(const char *path, void **image, size_t *size)
 {
 	struct stat st;
 	void *p = MAP_FAILED;
-	int fd, rc;
+	int fd;
 
-	if (!module || !path)
-		return CUDA_ERROR_INVALID_VALUE;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return CUDA_ERROR_FILE_NOT_FOUND;
@@ -212,8 +210,24 @@ CUresult cuModuleLoad(CUmodule *module, const char *path)
 	close(fd);
 	if (p == MAP_FAILED)
 		return CUDA_ERROR_INVALID_IMAGE;
-	rc = load(module, p, (size_t)st.st_size, 0, NULL, NULL);
-	munmap(p, (size_t)st.st_size);
+	*image = p;
+	*size = (size_t)st.st_size;
+	return CUDA_SUCCESS;
+}
+
+CUresult cuModuleLoad(CUmodule *module, const char *path)
+{
+	size_t size;
+	void *p;
+	int rc;
+
+	if (!module || !path)
+		return CUDA_ERROR_INVALID_VALUE;
+	rc = image_map(path, &p, &size);
+	if (rc)
+		return rc;
+	rc = load(module, p, size, 0, NULL, NULL);
+	munmap(p, size);
 	return rc;
 }
 
