@@ -388,6 +388,8 @@ static void set(void)
 	else
 		rc = cuMemsetD2D8(a, 64, (unsigned char)v, roll(80), n / 64);
 	SAY("cuMemset", rc, "%u %zu", how, n);
+	if (!rc) /* asynchronous: what a stream that waits for nobody reads next would be either */
+		cuCtxSynchronize();
 }
 
 static void range(void)

@@ -459,10 +459,10 @@ static int in_array(const struct job *j, struct plane *p, const struct where *w)
 	return CUDA_SUCCESS;
 }
 
-/* Without a pitch the rows lie side by side; a slice has at least the rows that are copied of it. */
+/* Only a single row goes without a pitch; a slice has at least the rows that are copied of it. */
 static int in_memory(const struct job *j, struct plane *p, const struct where *w)
 {
-	uint64_t at = w->type == CU_MEMORYTYPE_HOST ? (uintptr_t)w->host : w->dev, pitch = w->pitch ? w->pitch : j->width;
+	uint64_t at = w->type == CU_MEMORYTYPE_HOST ? (uintptr_t)w->host : w->dev, pitch = w->pitch;
 	uint64_t end, skip, slice;
 
 	if (__builtin_add_overflow(w->x, j->width, &end) || (pitch < end && (w->pitch || j->height > 1 || j->depth > 1)))

@@ -264,6 +264,8 @@ static void refused_2d(void)
 	IS(CUDA_ERROR_INVALID_VALUE, cuMemcpy2D(&c));
 	c = good, c.dstDevice = p + (1ull << 34);
 	IS(CUDA_ERROR_INVALID_VALUE, cuMemcpy2D(&c));
+	c = good, c.srcPitch = 0; /* rows side by side are not implied */
+	IS(CUDA_ERROR_INVALID_VALUE, cuMemcpy2D(&c));
 	/* Products that overflow to something small. */
 	c = good, c.dstPitch = c.srcPitch = 1ull << 58;
 	IS(CUDA_ERROR_INVALID_VALUE, cuMemcpy2D(&c));
