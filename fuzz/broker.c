@@ -545,7 +545,7 @@ static void step(void)
 				channel_period(&bc->channel[i], now_ns() + which * 250000000ull);
 		}
 	else
-		device_step(&b, now_ns() + which * 1000000ull);
+		devices_step(&b, now_ns() + which * 1000000ull);
 	serve_keeper();
 	if (what & 1 && c->fd > 0)
 		hear(c, false);
@@ -567,6 +567,7 @@ static void start(void)
 	b.cfg.context_overhead = 1 << 20;
 	b.cfg.spawn_burst = 1000;
 	b.cfg.fault_limit = 3;
+	list_init(&b.devices);
 	list_init(&b.vms);
 	list_init(&b.conns);
 	list_init(&b.execs);
@@ -578,7 +579,7 @@ static void start(void)
 	close(pair[1]);
 	msg_chan_init(&keeper, pair[0], &ipc_table, IPC_KEEPER, IPC_BROKER);
 	keeper.state = IPC_S_START;
-	MUST(!loop_init(&b.loop) && !loop_timer_init(&b.loop, &b.period_io, NULL, &b) && !device_init(&b) && !conns_init(&b) &&
+	MUST(!loop_init(&b.loop) && !loop_timer_init(&b.loop, &b.period_io, NULL, &b) && !devices_init(&b) && !conns_init(&b) &&
 	     !keeper_link_start(&b));
 }
 
@@ -642,7 +643,7 @@ static void finish(void)
 		vm_remove(list_entry(it, struct vm, node));
 	for (unsigned i = 0; i < CONNS; i++)
 		MUST(!peers[i].id);
-	close(b.dev.timer.fd);
+	devices_end(&b);
 	close(b.unmute_io.fd);
 	close(b.period_io.fd);
 	if (b.control_io.added) {

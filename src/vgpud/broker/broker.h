@@ -2,6 +2,7 @@
 /*
  * The broker: decides everything, owns nothing that must outlive it, has no privileges. One thread.
  *
+ *   device    what computes: its scheduler, its spare; every VM is on one
  *   vm        a registered tenant: share, quota, limits
  *   bconn     one BAR2 handed out: a VM's (ivshmem) or one local process's (unix)
  *   channel   life cycle by channel_states.h
@@ -35,6 +36,7 @@ struct sqlite3;
 struct vm {
 	struct list node;
 	struct broker *broker;
+	struct device *device; /* where it computes; never NULL */
 	struct vm_settings set;
 	bool listening, quarantined;
 	uint64_t quota_used, bar_used;
@@ -91,6 +93,7 @@ struct bconn {
 struct bexec {
 	struct list node;
 	struct broker *broker;
+	struct device *device;
 	struct vm *vm;	     /* NULL: the probe, or the spare */
 	struct channel *channel;
 	bool prepared; /* a spare that waits for its channel */
@@ -120,12 +123,19 @@ struct early_conn {
 };
 
 struct device {
-	bool known;
+	struct list node;
+	struct broker *broker;
+	uint32_t ordinal;
+	bool known; /* its probe said what it is */
 	struct vgpu_device_info info;
 	struct sched sched;
-	struct sched_slot heap[VMS_MAX];
+	struct sched_slot *heap; /* VMS_MAX */
 	struct loop_io timer;
 	uint64_t handovers, handover_wait_ns; /* revoke to release */
+	struct bexec *spare;
+	uint64_t spare_at; /* ns: not before */
+	unsigned spare_failures;
+	char probe_text[IPC_TEXT_LEN]; /* why the probe failed */
 };
 
 struct broker {
@@ -135,7 +145,7 @@ struct broker {
 	struct loop_io keeper_io, control_io, period_io, unmute_io, limits_io;
 	struct list vms, conns, execs, clients;
 	struct list early; /* peers that came before we are ready */
-	struct device dev;
+	struct list devices; /* at least one once start_loop() is done */
 	struct scrub scrub;
 	struct sqlite3 *db;
 	uint32_t next_exec, next_vm;
@@ -143,10 +153,6 @@ struct broker {
 	bool synced, ready;
 	uint64_t refusals_since; /* ns: begin of the window */
 	unsigned refusals;	 /* in it */
-	struct bexec *spare;
-	uint64_t spare_at; /* ns: not before */
-	unsigned spare_failures;
-	char probe_text[IPC_TEXT_LEN]; /* why the probe failed */
 	unsigned listening_pending; /* LISTEN answers awaited before READY */
 	char state_trouble[512]; /* why the last write to state.db failed; empty: it did not */
 	struct events events;
@@ -173,7 +179,8 @@ bool vm_fault(struct vm *vm, uint64_t now);
 void vm_quarantine(struct vm *vm);
 void vm_release(struct vm *vm);
 bool vm_connected(const struct vm *vm);
-uint64_t device_reserved(const struct broker *b);
+/* Bytes: quotas and first contexts of the device's VMs. */
+uint64_t device_reserved(const struct device *d);
 uint64_t bar_reserved(const struct broker *b);
 void vm_timeline_add(struct vm *vm, uint64_t now, uint64_t ns);
 bool vm_take_token(struct vm *vm, uint64_t now);
@@ -202,17 +209,17 @@ void channel_show(struct channel *ch);
 
 /* exec.c */
 int exec_spawn(struct channel *ch);
-struct bexec *exec_start(struct broker *b, uint32_t what); /* IPC_PROBE or IPC_SPARE; NULL: no memory */
+struct bexec *exec_start(struct device *d, uint32_t what); /* IPC_PROBE or IPC_SPARE; NULL: no memory */
 void exec_spawned(struct broker *b, struct msg *m);
 void exec_exited(struct broker *b, const struct ipc_exited *m);
 void exec_watch(struct bexec *x, uint64_t now);
 void quota_publish(struct vm *vm);
 
 /* spare.c */
-void spare_step(struct broker *b, uint64_t now);
-struct bexec *spare_take(struct broker *b); /* NULL: none is ready. Not the spare any more */
-bool spare_ended(struct broker *b, const struct bexec *x); /* was it the spare? */
-const char *spare_state(const struct broker *b); /* for people */
+void spare_step(struct device *d, uint64_t now);
+struct bexec *spare_take(struct device *d); /* NULL: none is ready. Not the spare any more */
+bool spare_ended(const struct bexec *x); /* was it the spare? */
+const char *spare_state(const struct device *d); /* for people */
 
 /* limits.c */
 int limits_init(struct broker *b);
@@ -222,9 +229,13 @@ void limits_changed(struct vm *vm);
 void limits_end(struct bexec *x, uint64_t now);
 
 /* device.c */
-int device_init(struct broker *b);
-void device_settle(struct broker *b);
-void device_step(struct broker *b, uint64_t now);
+int devices_init(struct broker *b);
+void devices_end(struct broker *b); /* nothing is on them any more */
+bool devices_known(const struct broker *b); /* every probe has answered */
+void devices_settle(struct broker *b);
+void devices_step(struct broker *b, uint64_t now);
+struct device *device_first(const struct broker *b);
+void device_step(struct device *d, uint64_t now);
 void exec_look(struct bexec *x);
 void exec_lease_end(struct bexec *x);
 

@@ -93,7 +93,7 @@ static void fill_header(struct bconn *c)
 	h->channel_stride = VGPU_CHANNEL_STRIDE;
 	h->extent_off = VGPU_EXTENT_OFF;
 	h->devices = 1;
-	h->device = c->broker->dev.info;
+	h->device = c->vm->device->info;
 	h->device.total_mem = s->quota;
 	h->status = c->vm->quarantined ? VGPU_VM_QUARANTINED : VGPU_VM_UP;
 	h->version = VGPU_LAYOUT_VERSION;

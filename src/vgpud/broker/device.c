@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -34,7 +35,7 @@ static void grant(struct bexec *x)
 
 static void released(struct bexec *x, uint64_t now)
 {
-	struct device *d = &x->broker->dev;
+	struct device *d = x->device;
 
 	if (x->revoked_at) {
 		d->handovers++;
@@ -86,9 +87,9 @@ static uint64_t next_event(const struct sched *s)
 	return at == SCHED_NEVER ? 0 : at;
 }
 
-void device_step(struct broker *b, uint64_t now)
+void device_step(struct device *d, uint64_t now)
 {
-	struct sched *s = &b->dev.sched;
+	struct sched *s = &d->sched;
 	struct sched_client *c;
 
 	sched_account(s, now);
@@ -97,7 +98,13 @@ void device_step(struct broker *b, uint64_t now)
 		grant(OF(c));
 	for (unsigned i = 0; i < s->holders; i++)
 		atomic_store(&OF(s->holder[i])->page->waiters, waiters(s, OF(s->holder[i])));
-	loop_timer_set(&b->dev.timer, next_event(s));
+	loop_timer_set(&d->timer, next_event(s));
+}
+
+void devices_step(struct broker *b, uint64_t now)
+{
+	list_for_each(n, &b->devices)
+		device_step(list_entry(n, struct device, node), now);
 }
 
 /* Granted, and given a quantum to notice; see lease_page.h. */
@@ -130,7 +137,7 @@ static uint64_t busy_part(struct bexec *x, uint64_t now, uint64_t ns)
 
 static void on_charge(void *ctx, struct sched_tenant *t, uint64_t from, uint64_t to, uint64_t ns)
 {
-	struct sched *s = &((struct broker *)ctx)->dev.sched;
+	struct sched *s = &((struct device *)ctx)->sched;
 	struct vm *vm = t->owner;
 
 	if (!sched_contended(s) && s->holders == 1)
@@ -147,12 +154,55 @@ static void on_timer(struct loop_io *io, uint32_t events)
 		device_step(io->arg, now_ns());
 }
 
-int device_init(struct broker *b)
+static int device_new(struct broker *b, uint32_t ordinal)
 {
-	sched_init(&b->dev.sched, b->cfg.quantum_ns, b->dev.heap, VMS_MAX);
-	b->dev.sched.on_charge = on_charge;
-	b->dev.sched.ctx = b;
-	return loop_timer_init(&b->loop, &b->dev.timer, on_timer, b);
+	struct device *d = calloc(1, sizeof(*d));
+	struct sched_slot *heap = calloc(VMS_MAX, sizeof(*heap));
+
+	if (!d || !heap) {
+		free(d);
+		free(heap);
+		return -ENOMEM;
+	}
+	d->broker = b;
+	d->ordinal = ordinal;
+	d->heap = heap;
+	sched_init(&d->sched, b->cfg.quantum_ns, d->heap, VMS_MAX);
+	d->sched.on_charge = on_charge;
+	d->sched.ctx = d;
+	list_add_tail(&b->devices, &d->node);
+	return loop_timer_init(&b->loop, &d->timer, on_timer, d);
+}
+
+int devices_init(struct broker *b)
+{
+	return device_new(b, (uint32_t)b->cfg.device);
+}
+
+void devices_end(struct broker *b)
+{
+	list_for_each(n, &b->devices) {
+		struct device *d = list_entry(n, struct device, node);
+
+		loop_del(&b->loop, &d->timer);
+		close(d->timer.fd);
+		list_del(&d->node);
+		free(d->heap);
+		free(d);
+	}
+}
+
+struct device *device_first(const struct broker *b)
+{
+	return list_entry(b->devices.next, struct device, node);
+}
+
+bool devices_known(const struct broker *b)
+{
+	list_for_each(n, &b->devices)
+		if (!list_entry(n, struct device, node)->known)
+			return false;
+	return true;
 }
 
 /* It may have given back later leases as well before we looked: asked for, and not needed after all. */
@@ -164,7 +214,7 @@ static bool gave_up(uint32_t gave, uint32_t lease)
 /* The executor kicked: did it give back, does it want? Its words are numbers to compare, no more. */
 void exec_look(struct bexec *x)
 {
-	struct sched *s = &x->broker->dev.sched;
+	struct sched *s = &x->device->sched;
 	uint64_t now = now_ns();
 	uint32_t want, gave;
 
@@ -182,7 +232,7 @@ void exec_look(struct bexec *x)
 		reclaim_idle(s, now);
 		sched_ask(s, &x->client, now);
 	}
-	device_step(x->broker, now);
+	device_step(x->device, now);
 }
 
 /* Reaped: whatever it held is free. */
@@ -192,6 +242,6 @@ void exec_lease_end(struct bexec *x)
 
 	if (!x->page)
 		return;
-	sched_client_remove(&x->broker->dev.sched, &x->client, now);
-	device_step(x->broker, now);
+	sched_client_remove(&x->device->sched, &x->client, now);
+	device_step(x->device, now);
 }

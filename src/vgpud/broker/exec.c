@@ -77,16 +77,17 @@ static void quota_adopt(struct bexec *x, uint64_t bytes)
 
 /* ---- life ---- */
 
-static struct bexec *exec_new(struct broker *b, uint32_t id)
+static struct bexec *exec_new(struct device *d, uint32_t id)
 {
 	struct bexec *x = calloc(1, sizeof(*x));
 
 	if (!x)
 		return NULL;
-	x->broker = b;
+	x->broker = d->broker;
+	x->device = d;
 	x->id = id;
 	x->link.fd = -1;
-	list_add_tail(&b->execs, &x->node);
+	list_add_tail(&d->broker->execs, &x->node);
 	return x;
 }
 
@@ -145,13 +146,13 @@ static int pay_context(struct bexec *x)
 	return rc;
 }
 
-struct bexec *exec_start(struct broker *b, uint32_t what)
+struct bexec *exec_start(struct device *d, uint32_t what)
 {
-	struct ipc_spawn m = {.exec = ++b->next_exec, .conn = IPC_NO_CONN, .channel = what};
-	struct bexec *x = exec_new(b, m.exec);
+	struct ipc_spawn m = {.exec = ++d->broker->next_exec, .conn = IPC_NO_CONN, .channel = what};
+	struct bexec *x = exec_new(d, m.exec);
 
 	if (x)
-		to_keeper(b, IPC_SPAWN, &m, sizeof(m));
+		to_keeper(d->broker, IPC_SPAWN, &m, sizeof(m));
 	return x;
 }
 
@@ -159,7 +160,8 @@ struct bexec *exec_start(struct broker *b, uint32_t what)
 int exec_spawn(struct channel *ch)
 {
 	struct broker *b = ch->conn->broker;
-	struct bexec *spare = spare_take(b), *x = spare ? spare : exec_new(b, ++b->next_exec);
+	struct device *d = ch->conn->vm->device;
+	struct bexec *spare = spare_take(d), *x = spare ? spare : exec_new(d, ++b->next_exec);
 	struct ipc_spawn m = {.conn = ch->conn->id, .channel = ch->index, .generation = ch->generation};
 	struct ipc_id kill = {spare ? spare->id : 0};
 	int rc;
@@ -220,7 +222,7 @@ static struct bexec *exec_adopt(struct broker *b, const struct ipc_spawned *s)
 
 	if (!ch || ch->exec)
 		return NULL;
-	x = exec_new(b, s->exec);
+	x = exec_new(c->vm->device, s->exec);
 	if (!x)
 		return NULL;
 	exec_bind(x, ch);
@@ -267,7 +269,7 @@ static void drain(struct bexec *x, unsigned most);
 
 static void describe_exit(const struct bexec *x, const struct ipc_exited *m)
 {
-	const char *vm = x->vm ? x->vm->set.name : x == x->broker->spare ? "(spare)" : "(probe)";
+	const char *vm = x->vm ? x->vm->set.name : x == x->device->spare ? "(spare)" : "(probe)";
 	unsigned ch = x->channel ? x->channel->index : 0;
 
 	if (m->status == -1)
@@ -349,11 +351,12 @@ void exec_exited(struct broker *b, const struct ipc_exited *m)
 	drain(x, UINT_MAX); /* its last word may still lie in the socket */
 	describe_exit(x, m);
 	if (!x->vm) {
-		bool spare = spare_ended(b, x);
+		struct device *d = x->device;
+		bool spare = spare_ended(x);
 
 		exec_free(x);
-		if (!spare && !b->dev.known)
-			broker_ready(b, b->probe_text[0] ? b->probe_text : m->status == -1 ? m->text
+		if (!spare && !d->known)
+			broker_ready(b, d->probe_text[0] ? d->probe_text : m->status == -1 ? m->text
 					: "the executor that looks at the device died");
 		return;
 	}
@@ -397,10 +400,11 @@ static void on_device(struct bexec *x, const void *p)
 
 	if (x->vm)
 		return;
-	x->broker->dev.info = m->info;
-	x->broker->dev.info.name[sizeof(m->info.name) - 1] = 0;
-	x->broker->dev.known = true;
-	device_settle(x->broker);
+	x->device->info = m->info;
+	x->device->info.name[sizeof(m->info.name) - 1] = 0;
+	x->device->known = true;
+	if (devices_known(x->broker))
+		devices_settle(x->broker);
 }
 
 static void on_ready(struct bexec *x, const void *p)
@@ -433,7 +437,7 @@ static void on_end(struct bexec *x, const void *p)
 	snprintf(text, sizeof(text), "%.*s", (int)sizeof(m->text) - 1, m->text);
 	x->end_error = m->error <= VGPU_ERR_REMOVED ? m->error : VGPU_ERR_PROTOCOL;
 	if (!x->vm)
-		snprintf(x->broker->probe_text, sizeof(x->broker->probe_text), "%s", text);
+		snprintf(x->device->probe_text, sizeof(x->device->probe_text), "%s", text);
 	else if (x->end_error)
 		log_warning("VM %s channel %u: executor ended with error %u%s%s", x->vm->set.name,
 			    x->channel->index, x->end_error, text[0] ? ": " : "", text);
@@ -481,7 +485,7 @@ static bool fits(const struct bexec *x, uint16_t type)
 {
 	if (x->vm)
 		return type != IPC_X_DEVICE && type != IPC_X_SPARE;
-	return type == IPC_X_END || type == (x == x->broker->spare ? IPC_X_SPARE : IPC_X_DEVICE);
+	return type == IPC_X_END || type == (x == x->device->spare ? IPC_X_SPARE : IPC_X_DEVICE);
 }
 
 /* Reads what is there, at most so many. Never frees x. */
@@ -540,7 +544,7 @@ void exec_watch(struct bexec *x, uint64_t now)
 	if (!x->page || x->channel->state == CH_KILLING)
 		return; /* killed at the guest's wish: how long it takes to end is not the guest's doing */
 	/* Told to hand over and not obeying: whatever its counters say, others have waited long enough. */
-	others = sched_contended(&x->broker->dev.sched) || x->broker->dev.sched.holders > 1;
+	others = sched_contended(&x->device->sched) || x->device->sched.holders > 1;
 	if (others && x->revoked_at && now - x->revoked_at >= soft) {
 		log_warning("VM %s channel %u: keeps a lease %llu ms after it was to hand over: killed", s->name,
 			    x->channel->index, (unsigned long long)((now - x->revoked_at) / 1000000));

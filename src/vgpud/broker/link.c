@@ -87,27 +87,40 @@ static void on_listening(struct broker *b, struct msg *m)
 		log_error("VM %s: its socket cannot be opened: %s", vm->set.name, strerror(-r->rc));
 	control_listening(b, r->vm, r->rc);
 	b->listening_pending--;
-	if (!b->listening_pending && b->dev.known)
+	if (!b->listening_pending && devices_known(b))
 		broker_ready(b, NULL);
 }
 
 static void on_synced(struct broker *b, struct msg *m)
 {
 	b->synced = true;
-	if (!exec_start(b, IPC_PROBE))
-		broker_ready(b, "out of memory");
+	list_for_each(n, &b->devices)
+		if (!exec_start(list_entry(n, struct device, node), IPC_PROBE))
+			broker_ready(b, "out of memory");
 }
 
-/* The device is known: stored VMs come back, if they still fit. */
-void device_settle(struct broker *b)
+static const struct device *overfull(const struct broker *b)
 {
-	uint64_t need = device_reserved(b), bars = bar_reserved(b);
+	list_for_each(n, &b->devices) {
+		const struct device *d = list_entry(n, struct device, node);
+
+		if (device_reserved(d) > d->info.total_mem)
+			return d;
+	}
+	return NULL;
+}
+
+/* The devices are known: stored VMs come back, if they still fit. */
+void devices_settle(struct broker *b)
+{
+	const struct device *full = overfull(b), *d = full ? full : device_first(b);
+	uint64_t bars = bar_reserved(b);
 	char text[IPC_TEXT_LEN];
 
-	if (need > b->dev.info.total_mem || bars > b->cfg.bar_budget) {
+	if (full || bars > b->cfg.bar_budget) {
 		snprintf(text, sizeof(text), "registered VMs reserve %llu bytes of the device's %llu and %llu of "
 			 "bar-budget's %llu: use the device they were made for, or raise bar-budget",
-			 (unsigned long long)need, (unsigned long long)b->dev.info.total_mem,
+			 (unsigned long long)device_reserved(d), (unsigned long long)d->info.total_mem,
 			 (unsigned long long)bars, (unsigned long long)b->cfg.bar_budget);
 		broker_ready(b, text);
 		return;
@@ -130,7 +143,8 @@ static void on_reloaded(struct broker *b, struct msg *m)
 	}
 	if (r->ok) {
 		log_set_level(b->cfg.log_level);
-		b->dev.sched.quantum = b->cfg.quantum_ns;
+		list_for_each(n, &b->devices)
+			list_entry(n, struct device, node)->sched.quantum = b->cfg.quantum_ns;
 		event_add(b, "reload-config", "", "the configuration was read anew");
 	}
 	control_reloaded(b, r->ok ? NULL : r->text);

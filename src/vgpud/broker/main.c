@@ -18,8 +18,9 @@ static void on_period(struct loop_io *io, uint32_t events)
 	if (read(io->fd, &n, sizeof(n)) < 0)
 		return; /* set anew meanwhile */
 	loop_timer_set(io, now + PERIOD_NS);
-	spare_step(b, now);
-	device_step(b, now); /* the timeline goes on for a holder nobody disturbs */
+	list_for_each(it, &b->devices)
+		spare_step(list_entry(it, struct device, node), now);
+	devices_step(b, now); /* the timeline goes on for a holder nobody disturbs */
 	list_for_each(it, &b->conns) {
 		struct bconn *c = list_entry(it, struct bconn, node);
 
@@ -51,7 +52,7 @@ static struct vgpu_err *start_loop(struct broker *b)
 	if (!rc)
 		rc = loop_timer_init(&b->loop, &b->period_io, on_period, b);
 	if (!rc)
-		rc = device_init(b);
+		rc = devices_init(b);
 	if (!rc)
 		rc = conns_init(b);
 	if (!rc)
@@ -84,6 +85,7 @@ int main(void)
 
 	log_init("vgpu-broker", LOG_L_INFO);
 	signal(SIGPIPE, SIG_IGN);
+	list_init(&b.devices);
 	list_init(&b.vms);
 	list_init(&b.conns);
 	list_init(&b.execs);

@@ -15,54 +15,56 @@
 #define DOUBLINGS_MAX 6u
 
 /* Its context comes out of what nobody has reserved. */
-static bool has_room(const struct broker *b)
+static bool has_room(const struct device *d)
 {
-	uint64_t need = device_reserved(b) + b->cfg.context_overhead;
+	uint64_t need = device_reserved(d) + d->broker->cfg.context_overhead;
 
-	return b->cfg.spare && need <= b->dev.info.total_mem;
+	return d->broker->cfg.spare && need <= d->info.total_mem;
 }
 
-void spare_step(struct broker *b, uint64_t now)
+void spare_step(struct device *d, uint64_t now)
 {
-	struct ipc_id kill = {b->spare ? b->spare->id : 0};
+	struct ipc_id kill = {d->spare ? d->spare->id : 0};
 
-	if (!b->ready)
+	if (!d->broker->ready)
 		return;
-	if (b->spare && !has_room(b)) {
-		to_keeper(b, IPC_KILL, &kill, sizeof(kill));
-		b->spare->prepared = false;
-	} else if (!b->spare && has_room(b) && now >= b->spare_at) {
-		b->spare = exec_start(b, IPC_SPARE);
+	if (d->spare && !has_room(d)) {
+		to_keeper(d->broker, IPC_KILL, &kill, sizeof(kill));
+		d->spare->prepared = false;
+	} else if (!d->spare && has_room(d) && now >= d->spare_at) {
+		d->spare = exec_start(d, IPC_SPARE);
 	}
 }
 
-struct bexec *spare_take(struct broker *b)
+struct bexec *spare_take(struct device *d)
 {
-	struct bexec *x = b->spare;
+	struct bexec *x = d->spare;
 
 	if (!x || !x->prepared)
 		return NULL;
-	b->spare = NULL;
-	b->spare_at = now_ns() + DELAY_NS;
-	b->spare_failures = 0;
+	d->spare = NULL;
+	d->spare_at = now_ns() + DELAY_NS;
+	d->spare_failures = 0;
 	return x;
 }
 
-bool spare_ended(struct broker *b, const struct bexec *x)
+bool spare_ended(const struct bexec *x)
 {
-	if (x != b->spare)
+	struct device *d = x->device;
+
+	if (x != d->spare)
 		return false;
-	b->spare = NULL;
-	if (b->spare_failures < DOUBLINGS_MAX)
-		b->spare_failures++;
-	b->spare_at = now_ns() + (DELAY_NS << b->spare_failures);
-	log_info("the spare executor %d ended; the next one starts in %u s", x->pid, 1u << b->spare_failures);
+	d->spare = NULL;
+	if (d->spare_failures < DOUBLINGS_MAX)
+		d->spare_failures++;
+	d->spare_at = now_ns() + (DELAY_NS << d->spare_failures);
+	log_info("the spare executor %d ended; the next one starts in %u s", x->pid, 1u << d->spare_failures);
 	return true;
 }
 
-const char *spare_state(const struct broker *b)
+const char *spare_state(const struct device *d)
 {
-	if (!b->cfg.spare)
+	if (!d->broker->cfg.spare)
 		return "off";
-	return !b->spare ? "none" : b->spare->prepared ? "ready" : "starting";
+	return !d->spare ? "none" : d->spare->prepared ? "ready" : "starting";
 }

@@ -6,8 +6,11 @@ static double share_of(const struct vm *vm)
 {
 	double sum = 0;
 
-	list_for_each(n, &vm->broker->vms)
-		sum += list_entry(n, struct vm, node)->tenant.share;
+	list_for_each(n, &vm->broker->vms) {
+		const struct vm *o = list_entry(n, struct vm, node);
+
+		sum += o->device == vm->device ? o->tenant.share : 0;
+	}
 	return sum > 0 ? vm->tenant.share / sum : 0;
 }
 
@@ -123,7 +126,7 @@ json_t *health_view(struct broker *b)
 
 json_t *status_view(struct broker *b)
 {
-	const struct device *d = &b->dev;
+	const struct device *d = device_first(b);
 	unsigned vms = 0, executors = 0;
 
 	list_for_each(n, &b->vms)
@@ -131,13 +134,13 @@ json_t *status_view(struct broker *b)
 	list_for_each(n, &b->execs)
 		executors += list_entry(n, struct bexec, node)->vm != NULL;
 	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s, s:s, s:s}", "version", VGPU_VERSION_STRING,
-			 "device", b->dev.info.name, "device_memory", (json_int_t)b->dev.info.total_mem,
-			 "device_memory_reserved", (json_int_t)device_reserved(b), "bar_budget",
+			 "device", d->info.name, "device_memory", (json_int_t)d->info.total_mem,
+			 "device_memory_reserved", (json_int_t)device_reserved(d), "bar_budget",
 			 (json_int_t)b->cfg.bar_budget, "bar_reserved", (json_int_t)bar_reserved(b), "vms",
 			 (json_int_t)vms, "executors", (json_int_t)executors, "handovers", (json_int_t)d->handovers,
 			 "handover_mean_us", d->handovers ? (double)d->handover_wait_ns / (double)d->handovers / 1e3 : 0.0,
 			 "policy", "exclusive", "state", b->state_trouble[0] ? b->state_trouble : "stored",
-			 "spare", spare_state(b));
+			 "spare", spare_state(d));
 }
 
 #define TIMELINE_CELLS 24000u /* numbers in one answer: some 2 ms */
@@ -148,7 +151,7 @@ json_t *timeline_view(struct broker *b, uint64_t from)
 	uint64_t now = now_ns(), last = now / BUCKET_NS, first = last, vms_n = 0;
 	json_t *vms = json_object();
 
-	device_step(b, now); /* charge up to now */
+	devices_step(b, now); /* charge up to now */
 	list_for_each(n, &b->vms) {
 		const struct vm *vm = list_entry(n, struct vm, node);
 

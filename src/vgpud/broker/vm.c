@@ -36,12 +36,15 @@ bool vm_connected(const struct vm *vm)
 	return false;
 }
 
-uint64_t device_reserved(const struct broker *b)
+uint64_t device_reserved(const struct device *d)
 {
 	uint64_t sum = 0;
 
-	list_for_each(n, &b->vms)
-		sum += list_entry(n, struct vm, node)->set.quota + b->cfg.context_overhead;
+	list_for_each(n, &d->broker->vms) {
+		const struct vm *vm = list_entry(n, struct vm, node);
+
+		sum += vm->device == d ? vm->set.quota + d->broker->cfg.context_overhead : 0;
+	}
 	return sum;
 }
 
@@ -65,10 +68,11 @@ static struct vgpu_err *check_name(const char *s)
 }
 
 /* Refuse with the numbers, so that the administrator sees what would fit. self: already counted; NULL: new. */
-static struct vgpu_err *check_memory(struct broker *b, const struct vm *self, struct vm_settings *s)
+static struct vgpu_err *check_memory(struct device *d, const struct vm *self, struct vm_settings *s)
 {
-	uint64_t overhead = b->cfg.context_overhead, total = b->dev.info.total_mem;
-	uint64_t taken = device_reserved(b) - (self ? self->set.quota + overhead : 0);
+	struct broker *b = d->broker;
+	uint64_t overhead = b->cfg.context_overhead, total = d->info.total_mem;
+	uint64_t taken = device_reserved(d) - (self ? self->set.quota + overhead : 0);
 	uint64_t left = total > taken + overhead ? total - taken - overhead : 0;
 	uint64_t bars = bar_reserved(b) - (self ? self->set.bar_size : 0);
 	char t[4][24];
@@ -90,14 +94,14 @@ static struct vgpu_err *check_memory(struct broker *b, const struct vm *self, st
 	return NULL;
 }
 
-static struct vgpu_err *check_reservations(struct broker *b, const struct vm *self, const struct vm_settings *s)
+static struct vgpu_err *check_reservations(struct device *d, const struct vm *self, const struct vm_settings *s)
 {
 	uint64_t sum = s->reservation;
 
-	list_for_each(n, &b->vms) {
+	list_for_each(n, &d->broker->vms) {
 		const struct vm *vm = list_entry(n, struct vm, node);
 
-		sum += vm == self ? 0 : vm->set.reservation;
+		sum += vm == self || vm->device != d ? 0 : vm->set.reservation;
 	}
 	if (s->reservation && sum > 100)
 		return err_new("reservation: %llu %% asked, but other VMs have reserved %llu %% of the device's time: "
@@ -118,17 +122,18 @@ static unsigned count_vms(const struct broker *b)
 struct vgpu_err *vm_add(struct broker *b, struct vm_settings *s, struct vm **out)
 {
 	struct vgpu_err *e = check_name(s->name);
+	struct device *d = device_first(b);
 	struct vm *vm;
 
 	if (!e && vm_by_name(b, s->name))
 		e = err_new("name: \"%s\" is registered already", s->name);
 	if (!e && count_vms(b) >= VMS_MAX)
 		e = err_new("name: %u VMs are registered already", VMS_MAX);
-	/* Stored VMs come before the device is known; device_settle() checks their sum. */
-	if (!e && b->dev.known)
-		e = check_memory(b, NULL, s);
+	/* Stored VMs come before the device is known; devices_settle() checks their sum. */
+	if (!e && d->known)
+		e = check_memory(d, NULL, s);
 	if (!e)
-		e = check_reservations(b, NULL, s);
+		e = check_reservations(d, NULL, s);
 	if (e)
 		return e;
 	vm = calloc(1, sizeof(*vm));
@@ -139,8 +144,9 @@ struct vgpu_err *vm_add(struct broker *b, struct vm_settings *s, struct vm **out
 		s->id = b->next_vm;
 	if (s->id >= b->next_vm)
 		b->next_vm = s->id + 1;
-	sched_tenant_set_limits(&b->dev.sched, &vm->tenant, (uint32_t)s->cap, (uint32_t)s->reservation, now_ns());
+	sched_tenant_set_limits(&d->sched, &vm->tenant, (uint32_t)s->cap, (uint32_t)s->reservation, now_ns());
 	vm->broker = b;
+	vm->device = d;
 	vm->set = *s;
 	vm->tokens = (double)b->cfg.spawn_burst;
 	vm->tokens_at = now_ns();
@@ -183,18 +189,18 @@ static void show_settings(struct vm *vm)
 struct vgpu_err *vm_change(struct vm *vm, const struct vm_settings *to)
 {
 	struct vm_settings s = *to;
-	struct vgpu_err *e = check_memory(vm->broker, vm, &s);
+	struct vgpu_err *e = check_memory(vm->device, vm, &s);
 
 	if (!e)
-		e = check_reservations(vm->broker, vm, &s);
+		e = check_reservations(vm->device, vm, &s);
 	if (!e)
 		e = check_change(vm, &s);
 	if (e)
 		return e;
 	vm->set = s;
 	sched_tenant_set_share(&vm->tenant, (uint32_t)(s.priority * s.weight));
-	sched_tenant_set_limits(&vm->broker->dev.sched, &vm->tenant, (uint32_t)s.cap, (uint32_t)s.reservation, now_ns());
-	device_step(vm->broker, now_ns());
+	sched_tenant_set_limits(&vm->device->sched, &vm->tenant, (uint32_t)s.cap, (uint32_t)s.reservation, now_ns());
+	device_step(vm->device, now_ns());
 	limits_changed(vm);
 	show_settings(vm);
 	return NULL;
@@ -213,7 +219,7 @@ void vm_unlisten(struct vm *vm)
 void vm_remove(struct vm *vm)
 {
 	vm_unlisten(vm);
-	sched_tenant_remove(&vm->broker->dev.sched, &vm->tenant);
+	sched_tenant_remove(&vm->device->sched, &vm->tenant);
 	list_del(&vm->node);
 	free(vm->timeline);
 	free(vm);
