@@ -393,7 +393,7 @@ static void put_access(struct text *t, const struct insn *i)
 		put_guard(t, i);
 		put(t, "setp.nan.%s %%tp, %%%c%u, %%%c%u;\n", type, letter, i->in[j].reg, letter, i->in[j].reg);
 		put_guard(t, i);
-		put(t, "selp.%s %%w%c%u, %s, %%%c%u, %%tp;\n", type, letter, j, nan, letter, i->in[j].reg);
+		put(t, "selp.%s %%t%c%u, %s, %%%c%u, %%tp;\n", type, letter, j, nan, letter, i->in[j].reg);
 	}
 	put_guard(t, i);
 	put(t, "%s%s%s ", i->kind == LOAD ? "ld" : "st", space, w->type);
@@ -405,7 +405,7 @@ static void put_access(struct text *t, const struct insn *i)
 	for (unsigned j = 0; j < w->count; j++) {
 		bool copy = i->kind == STORE && (w->reg == F || w->reg == D);
 
-		put(t, copy ? "%s%%w%c%u" : "%s%%%c%u", j ? ", " : "", kind_letter[w->reg], copy ? j : i->out[j]);
+		put(t, copy ? "%s%%t%c%u" : "%s%%%c%u", j ? ", " : "", kind_letter[w->reg], copy ? j : i->out[j]);
 	}
 	put(t, "%s", w->count > 1 ? "}" : "");
 	if (i->kind == LOAD) {
@@ -520,7 +520,7 @@ static void put_kernel(struct text *t, const struct kernel *k, const uint8_t *ta
 		put(t, "%s%u", i ? "," : "", table[i]);
 	put(t, "};\n.visible .entry k(.param .u64 memory, .param .u64 dump, .param .u64 input, .param .align 16 .b8 numbers[64])\n{\n"
 	    "\t.reg .b16 %%h<6>, %%th;\n\t.reg .b32 %%r<6>, %%tr, %%tn, %%tc, %%k<2>;\n\t.reg .b64 %%l<6>, %%tl, %%ta;\n"
-	    "\t.reg .f32 %%f<6>, %%tf, %%wf<4>;\n\t.reg .f64 %%d<6>, %%td, %%wd<4>;\n\t.reg .pred %%p<6>, %%tp;\n"
+	    "\t.reg .f32 %%f<6>, %%tf, %%tf<4>;\n\t.reg .f64 %%d<6>, %%td, %%td<4>;\n\t.reg .pred %%p<6>, %%tp;\n"
 	    "\t.reg .b64 %%own, %%dmp, %%inp, %%con, %%loc, %%half0, %%half1, %%mine0, %%mine1, %%cnt0, %%cnt1;\n"
 	    "\t.shared .align 16 .b8 halves[4096];\n\t.shared .align 16 .b8 counters[64];\n\t.local .align 16 .b8 room[64];\n%s",
 	    prologue);

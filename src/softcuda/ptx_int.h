@@ -131,7 +131,7 @@ bool expect(struct parser *pp, int c, const char *after);
 void skip_statement(struct parser *pp); /* past the next ';' that is not inside braces, or up to a '}' */
 
 /* ---- ptx_sym.c */
-struct sym *sym_find(struct parser *pp, const char *s, uint32_t len);
+struct sym *sym_find(struct parser *pp, const char *s, uint32_t len); /* no group of registers: reg_find() */
 struct sym *sym_add(struct parser *pp, const struct tok *name, enum sym_kind kind); /* NULL: declared twice, reported */
 void sym_close(struct parser *pp, uint32_t depth); /* forget what blocks deeper than depth declared */
 bool reg_find(struct parser *pp, const struct tok *name, uint32_t *reg);

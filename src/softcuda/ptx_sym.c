@@ -2,7 +2,8 @@
 /*
  * Names: variables, registers and functions in one table of nested blocks; labels apart, since they
  * are used before they are declared. "%r<100>" makes registers only as they are used, so that
- * func->regs is what a function needs, however many it declares.
+ * func->regs is what a function needs, however many it declares. It declares %r0 to %r99 and not "%r",
+ * which may be something else beside it: groups are found apart from all other names.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -50,26 +51,28 @@ static void grow_table(struct parser *pp, struct symtab *t)
 	t->nbuckets = n;
 }
 
-static struct sym *find_hashed(struct symtab *t, const char *s, uint32_t len, uint32_t h)
+/* The innermost of that name. Of groups: the innermost that has a register of that number. */
+static struct sym *find_hashed(struct symtab *t, const char *s, uint32_t len, uint32_t h, bool group, uint64_t number)
 {
 	if (!t->nbuckets)
 		return NULL;
 	for (struct sym *y = t->bucket[h & (t->nbuckets - 1)]; y; y = y->chain)
-		if (y->hash == h && y->len == len && memcmp(y->name, s, len) == 0)
+		if (y->hash == h && y->len == len && (y->kind == SYM_REGS) == group && (!group || number < y->count) &&
+		    memcmp(y->name, s, len) == 0)
 			return y;
 	return NULL;
 }
 
 struct sym *sym_find(struct parser *pp, const char *s, uint32_t len)
 {
-	return find_hashed(&pp->syms, s, len, hash_name(s, len));
+	return find_hashed(&pp->syms, s, len, hash_name(s, len), false, 0);
 }
 
 struct sym *sym_add(struct parser *pp, const struct tok *name, enum sym_kind kind)
 {
 	uint32_t h = hash_name(name->s, name->len);
 	struct symtab *t = &pp->syms;
-	struct sym *y = find_hashed(t, name->s, name->len, h);
+	struct sym *y = find_hashed(t, name->s, name->len, h, kind == SYM_REGS, 0);
 	char b[48];
 	if (y && y->depth == pp->depth) {
 		error_at(pp, name->line, name->col, "'%s' is declared twice", tok_text(name, b));
@@ -148,26 +151,26 @@ static uint32_t numbered_reg(struct parser *pp, const struct sym *group, uint32_
 
 bool reg_find(struct parser *pp, const struct tok *name, uint32_t *reg)
 {
-	uint32_t len = name->len, digits = 0;
+	uint32_t len = name->len, digits = 0, of_group = 0;
+	struct sym *best = sym_find(pp, name->s, len);
 	while (digits < len && digits < 10 && name->s[len - 1 - digits] >= '0' && name->s[len - 1 - digits] <= '9')
 		digits++;
-	/* A prefix may itself end in digits ("%r1_<5>" no, "%v2<5>" yes): try each split, longest number last. */
+	/* A prefix may itself end in digits ("%r1_<5>" no, "%v2<5>" yes): try each split; the innermost block's is meant. */
 	uint64_t number = 0, unit = 1;
 	for (uint32_t d = 1; d <= digits; d++, unit *= 10) {
 		char c = name->s[len - d];
 		number += (uint64_t)(c - '0') * unit;
 		if (c == '0' && d > 1)
 			continue; /* %r01 is not %r1 */
-		struct sym *y = sym_find(pp, name->s, len - d);
-		if (y && y->kind == SYM_REGS && number < y->count) {
-			*reg = numbered_reg(pp, y, (uint32_t)number, name);
-			return true;
-		}
+		struct sym *y = find_hashed(&pp->syms, name->s, len - d, hash_name(name->s, len - d), true, number);
+		if (!y || (best && best->depth >= y->depth))
+			continue;
+		best = y;
+		of_group = (uint32_t)number;
 	}
-	struct sym *y = sym_find(pp, name->s, len);
-	if (!y || y->kind != SYM_REG)
+	if (!best || (best->kind != SYM_REG && best->kind != SYM_REGS))
 		return false;
-	*reg = y->reg;
+	*reg = best->kind == SYM_REG ? best->reg : numbered_reg(pp, best, of_group, name);
 	return true;
 }
 
