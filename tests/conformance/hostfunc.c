@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Host functions and stream callbacks: when they run, what waits for them, what does not. */
 #include "conf.h"
+#include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { N = 1024 };
 
@@ -320,6 +321,7 @@ struct told {
 	CUstream stream;
 	CUresult status;
 	unsigned calls;
+	sem_t *each; /* posted after each call; or NULL */
 };
 
 static void told(CUstream s, CUresult status, void *arg)
@@ -329,6 +331,22 @@ static void told(CUstream s, CUresult status, void *arg)
 	t->stream = s;
 	t->status = status;
 	t->calls++;
+	if (t->each)
+		sem_post(t->each);
+}
+
+/* False: it was not told within 10 s. */
+static bool is_told(struct told *t)
+{
+	struct timespec until;
+	int rc;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 10;
+	do
+		rc = sem_timedwait(t->each, &until);
+	while (rc && errno == EINTR);
+	return !rc;
 }
 
 static void callback(void)
@@ -402,12 +420,14 @@ static void from_threads(void)
 static void after_a_fault(void)
 {
 	CUfunction f = conf_function(conf_module(ptx_faults), "store_at");
-	struct told t = { 0 };
+	sem_t each;
+	struct told t = { .each = &each };
 	unsigned calls = 0;
 	struct gate g;
 	CUstream s;
 
 	conf_context();
+	sem_init(&each, 0, 0);
 	gate_init(&g);
 	OK(cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
 	OK(cuLaunchHostFunc(s, gate_wait, &g)); /* so that all is enqueued before the fault shows */
@@ -419,8 +439,7 @@ static void after_a_fault(void)
 	gate_entered(&g);
 	gate_open(&g);
 	IS(CUDA_ERROR_ILLEGAL_ADDRESS, cuStreamSynchronize(s));
-	for (int i = 0; i < 10000 && !((volatile struct told *)&t)->calls; i++)
-		usleep(1000); /* the error may come before the callback */
+	TRUE(is_told(&t)); /* the error may come before the callback */
 	EQ(t.calls, 1);
 	EQ(t.status, CUDA_ERROR_ILLEGAL_ADDRESS);
 	EQ(calls, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Stream-ordered allocation, memory pools, advice about managed memory. */
 #include "conf.h"
-#include <unistd.h>
+#include <semaphore.h>
 
 static CUmemoryPool default_pool(void)
 {
@@ -67,30 +67,31 @@ static void in_stream_order(void)
 	OK(cuStreamDestroy(s));
 }
 
-static void wait_for(void *flag)
+static void wait_for(void *go)
 {
-	while (!*(volatile int *)flag)
-		usleep(1000);
+	while (sem_wait(go))
+		; /* a signal */
 }
 
 /* A free does not wait for its stream; what it frees is there for who asks afterwards. */
 static void frees_do_not_wait(void)
 {
 	size_t most, all;
-	volatile int go = 0;
 	CUdeviceptr p, q;
+	sem_t go;
 	CUstream s;
 
 	default_pool();
 	OK(cuMemGetInfo(&most, &all));
 	size_t n = most / 3 * 2;
 	OK(cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
-	OK(cuLaunchHostFunc(s, wait_for, (void *)(uintptr_t)&go));
+	sem_init(&go, 0, 0);
+	OK(cuLaunchHostFunc(s, wait_for, &go));
 	OK(cuMemAllocAsync(&p, 1 << 16, s));
 	OK(cuMemsetD8Async(p, 1, 1 << 16, s));
 	OK(cuMemFreeAsync(p, s));
 	IS(CUDA_ERROR_NOT_READY, cuStreamQuery(s));
-	go = 1;
+	sem_post(&go);
 	OK(cuStreamSynchronize(s));
 	for (int i = 0; i < 5; i++) { /* each needs what the one before it gave back */
 		OK(cuMemAllocAsync(&q, n, s));

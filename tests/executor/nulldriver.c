@@ -213,6 +213,8 @@ static uint64_t now(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* The device's speed is a duration, which no event ends: the one place where a test sleeps, and what waits for
+ * this driver waits for its completions. */
 static CUresult wait_until(uint64_t t)
 {
 	uint64_t n = now();

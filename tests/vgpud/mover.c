@@ -6,24 +6,11 @@
  *
  * usage: mover KIB COPIES
  */
-#include <dlfcn.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include "cuda/cuda.h"
+#include "load.h"
 
-static void *lib;
 static CUcontext ctx;
-
-#define CALL(f, ...)                                                                               \
-	do {                                                                                       \
-		int rc_ = ((__typeof__(&f))dlsym(lib, #f))(__VA_ARGS__);                           \
-		if (rc_) {                                                                         \
-			printf("%s %d\n", #f, rc_);                                                \
-			exit(1);                                                                   \
-		}                                                                                  \
-	} while (0)
 
 static void *allocate(void *arg)
 {
@@ -43,20 +30,12 @@ int main(int argc, char **argv)
 	unsigned char *a = malloc(size), *b = malloc(size);
 	pthread_t thread;
 	CUdeviceptr p;
-	CUdevice dev;
 
-	lib = dlopen("libcuda.so.1", RTLD_NOW);
-	if (!lib || !a || !b) {
-		puts(lib ? "out of memory" : dlerror());
-		return 1;
-	}
-	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (!a || !b)
+		return puts("out of memory"), 1;
 	for (size_t i = 0; i < size; i++)
 		a[i] = (unsigned char)(i * 31 >> 3);
-	CALL(cuInit, 0);
-	CALL(cuDeviceGet, &dev, 0);
-	CALL(cuDevicePrimaryCtxRetain, &ctx, dev);
-	CALL(cuCtxSetCurrent, ctx);
+	ctx = load_open();
 	CALL(cuMemAlloc_v2, &p, size);
 	for (unsigned i = 0; i < copies; i++) {
 		if (i % 2)

@@ -3,12 +3,8 @@
  * A program that computes and checks, over and over, until SIGTERM: data up, a kernel over it, data down.
  * Exit status 0 at SIGTERM, 1 when a call fails (its executor was killed, say), 3 when a result is wrong.
  */
-#include <dlfcn.h>
-#include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include "cuda/cuda.h"
+#include "load.h"
 
 #define N 4096
 #define WRONG 3
@@ -22,47 +18,19 @@ static const char ptx[] =
 	"mul.wide.u32 %rd3, %r2, 4;\nadd.u64 %rd2, %rd2, %rd3;\n"
 	"ld.global.u32 %r5, [%rd2];\nmad.lo.u32 %r5, %r5, 1664525, %r1;\nst.global.u32 [%rd2], %r5;\nret;\n}\n";
 
-static volatile sig_atomic_t stop;
-
-static void on_term(int sig)
-{
-	stop = 1;
-}
-
-#define CALL(f, ...)                                                                               \
-	do {                                                                                       \
-		int rc_ = ((__typeof__(&f))dlsym(lib, #f))(__VA_ARGS__);                           \
-		if (rc_) {                                                                         \
-			printf("%s %d\n", #f, rc_);                                                \
-			return 1;                                                                  \
-		}                                                                                  \
-	} while (0)
-
 int main(void)
 {
 	static uint32_t host[N];
-	void *lib = dlopen("libcuda.so.1", RTLD_NOW);
-	CUdevice dev;
-	CUcontext ctx;
 	CUmodule mod;
 	CUfunction fn;
 	CUdeviceptr data;
-	uint32_t seed = (uint32_t)(uintptr_t)&dev;
+	uint32_t seed = (uint32_t)(uintptr_t)&data;
 	void *args[] = {&data, &seed};
 
-	if (!lib) {
-		puts(dlerror());
-		return 1;
-	}
-	signal(SIGTERM, on_term);
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	CALL(cuInit, 0);
-	CALL(cuDeviceGet, &dev, 0);
-	CALL(cuDevicePrimaryCtxRetain, &ctx, dev);
-	CALL(cuCtxSetCurrent, ctx);
+	load_open();
 	CALL(cuModuleLoadData, &mod, ptx);
 	CALL(cuModuleGetFunction, &fn, mod, "mix");
-	for (uint64_t round = 0; !stop; round++) {
+	for (uint64_t round = 0; !load_stop; round++) {
 		CALL(cuMemAlloc_v2, &data, sizeof(host));
 		for (uint32_t i = 0; i < N; i++)
 			host[i] = i ^ seed;

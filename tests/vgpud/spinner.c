@@ -5,11 +5,7 @@
  *
  * usage: spinner LOOPS [LAUNCHES]     LOOPS: iterations within one launch, 0 = for ever
  */
-#include <dlfcn.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include "cuda/cuda.h"
+#include "load.h"
 
 #define WINDOW 16
 
@@ -23,52 +19,24 @@ static const char ptx[] =
 	"@%p2 bra again;\nsetp.lt.u32 %p1, %r2, %r1;\n@%p1 bra again;\n"
 	"st.global.u32 [%rd2], %r3;\nret;\n}\n";
 
-static volatile sig_atomic_t stop;
-
-static void on_term(int sig)
-{
-	stop = 1;
-}
-
-#define CALL(f, ...)                                                                               \
-	do {                                                                                       \
-		int rc_ = ((__typeof__(&f))dlsym(lib, #f))(__VA_ARGS__);                           \
-		if (rc_) {                                                                         \
-			printf("%s %d\n", #f, rc_);                                                \
-			return 1;                                                                  \
-		}                                                                                  \
-	} while (0)
-
 int main(int argc, char **argv)
 {
 	unsigned loops = argc > 1 ? (unsigned)atoi(argv[1]) : 1;
 	unsigned long limit = argc > 2 ? strtoul(argv[2], NULL, 10) : 0, n = 0;
-	void *lib = dlopen("libcuda.so.1", RTLD_NOW);
-	CUdevice dev;
-	CUcontext ctx;
 	CUmodule mod;
 	CUfunction fn;
 	CUdeviceptr out;
 	CUevent ev[WINDOW];
 	void *args[] = {&out, &loops};
 
-	if (!lib) {
-		puts(dlerror());
-		return 1;
-	}
-	signal(SIGTERM, on_term);
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	CALL(cuInit, 0);
-	CALL(cuDeviceGet, &dev, 0);
-	CALL(cuDevicePrimaryCtxRetain, &ctx, dev);
-	CALL(cuCtxSetCurrent, ctx);
+	load_open();
 	CALL(cuModuleLoadData, &mod, ptx);
 	CALL(cuModuleGetFunction, &fn, mod, "spin");
 	CALL(cuMemAlloc_v2, &out, 4);
 	for (int i = 0; i < WINDOW; i++)
 		CALL(cuEventCreate, &ev[i], CU_EVENT_DISABLE_TIMING);
 	puts("started");
-	while (!stop && (!limit || n < limit)) {
+	while (!load_stop && (!limit || n < limit)) {
 		if (n >= WINDOW)
 			CALL(cuEventSynchronize, ev[n % WINDOW]);
 		if (n == WINDOW)
