@@ -9,8 +9,6 @@ struct array_shape { /* obj.data of an array */
 	uint64_t row_bytes, rows, layers;
 };
 
-/* Bytes of one element of the format, 0 if we do not know it. */
-unsigned array_format_bytes(uint32_t format);
 /* A box of an array: columns in bytes, rows, layers. */
 struct array_box {
 	uint64_t x, y, z, width, height, depth;

@@ -5,22 +5,8 @@
 #include <string.h>
 #include "executor/arrays.h"
 #include "executor/call.h"
+#include "cuda/arrays.h"
 #include "wire/ops_dec.h"
-
-unsigned array_format_bytes(uint32_t format)
-{
-	static const struct {
-		uint8_t format, bytes;
-	} known[] = { { CU_AD_FORMAT_UNSIGNED_INT8, 1 },  { CU_AD_FORMAT_UNSIGNED_INT16, 2 },
-		      { CU_AD_FORMAT_UNSIGNED_INT32, 4 }, { CU_AD_FORMAT_SIGNED_INT8, 1 },
-		      { CU_AD_FORMAT_SIGNED_INT16, 2 },	  { CU_AD_FORMAT_SIGNED_INT32, 4 },
-		      { CU_AD_FORMAT_HALF, 2 },		  { CU_AD_FORMAT_FLOAT, 4 } };
-
-	for (unsigned i = 0; i < sizeof(known) / sizeof(*known); i++)
-		if (known[i].format == format)
-			return known[i].bytes;
-	return 0;
-}
 
 static bool within(uint64_t from, uint64_t n, uint64_t all)
 {
@@ -47,13 +33,13 @@ int op_array_create(struct exec *x, struct call *c, const struct vgpu_in_array_c
 		    struct vgpu_out_array_create *out)
 {
 	uint64_t row, rows = in->height ? in->height : 1, layers = in->depth ? in->depth : 1, bytes;
-	unsigned element = array_format_bytes(in->format) * in->channels;
+	unsigned element = cuda_texel_bytes(in->format, in->channels);
 	struct array_shape *shape;
 	CUarray a = NULL;
 	struct obj *o;
 	int rc;
 
-	if (!element || in->channels == 3 || __builtin_mul_overflow(in->width, element, &row) ||
+	if (!element || __builtin_mul_overflow(in->width, element, &row) ||
 	    __builtin_mul_overflow(row, rows, &bytes) || __builtin_mul_overflow(bytes, layers, &bytes))
 		return CUDA_ERROR_INVALID_VALUE;
 	bytes = charged_array(row, rows, layers);
@@ -115,7 +101,7 @@ int texture_resource(struct exec *x, const struct call *c, const struct vgpu_in_
 		r->res.pitch2D.width = in->width;
 		r->res.pitch2D.height = in->height;
 		r->res.pitch2D.pitchInBytes = in->pitch;
-		len = (uint64_t)array_format_bytes(in->format) * in->channels;
+		len = cuda_texel_bytes(in->format, in->channels);
 		if (!len || !in->height || __builtin_mul_overflow(len, in->width, &len) || len > in->pitch)
 			return CUDA_ERROR_INVALID_VALUE;
 		{

@@ -156,9 +156,6 @@ void gmem_drop_ctx(struct gobj *ctx);
 int mem_alloc(uint64_t bytes, void *pool, CUdeviceptr *out); /* in the current context */
 int mem_free_wire(struct gobj *ctx, uint64_t p, uint64_t follows);
 
-/* texture.c */
-unsigned array_format_bytes(CUarray_format f); /* 0: not one of CUDA's plain ones */
-
 /* pool.c */
 void pool_given_back(const struct gmem *m); /* an allocation of a pool was freed */
 bool pool_leaving(void); /* are frees under way? */

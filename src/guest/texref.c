@@ -2,6 +2,7 @@
 /* Texture references. Their state is kept here and sent whole whenever it changes and something is bound. */
 #include <stdlib.h>
 #include <string.h>
+#include "cuda/arrays.h"
 #include "guest/guest.h"
 #include "wire/ops_enc.h"
 
@@ -168,7 +169,7 @@ CUresult cuTexRefSetFormat(CUtexref h, CUarray_format format, int channels)
 
 	if (rc)
 		return rc;
-	if (!array_format_bytes(format) || (channels != 1 && channels != 2 && channels != 4))
+	if (!cuda_texel_bytes(format, channels))
 		return CUDA_ERROR_INVALID_VALUE;
 	o->texref.state->format = format;
 	o->texref.state->channels = channels;

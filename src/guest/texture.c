@@ -2,6 +2,7 @@
 /* Arrays and texture objects. */
 #include <stdlib.h>
 #include <string.h>
+#include "cuda/arrays.h"
 #include "guest/guest.h"
 #include "wire/ops_enc.h"
 
@@ -19,25 +20,6 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- arrays ---- */
 
-unsigned array_format_bytes(CUarray_format f)
-{
-	switch (f) {
-	case CU_AD_FORMAT_UNSIGNED_INT8:
-	case CU_AD_FORMAT_SIGNED_INT8:
-		return 1;
-	case CU_AD_FORMAT_UNSIGNED_INT16:
-	case CU_AD_FORMAT_SIGNED_INT16:
-	case CU_AD_FORMAT_HALF:
-		return 2;
-	case CU_AD_FORMAT_UNSIGNED_INT32:
-	case CU_AD_FORMAT_SIGNED_INT32:
-	case CU_AD_FORMAT_FLOAT:
-		return 4;
-	default:
-		return 0;
-	}
-}
-
 static int create(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *d)
 {
 	struct vgpu_in_array_create in = { .width = d->Width, .height = d->Height, .depth = d->Depth, .format = d->Format,
@@ -48,7 +30,7 @@ static int create(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *d)
 
 	if (rc)
 		return rc;
-	if (!array || !d->Width || !array_format_bytes(d->Format) || (d->NumChannels != 1 && d->NumChannels != 2 && d->NumChannels != 4))
+	if (!array || !d->Width || !cuda_texel_bytes(d->Format, d->NumChannels))
 		return CUDA_ERROR_INVALID_VALUE;
 	rc = vgpu_call_array_create(guest_client, ctx->wire, &in, &out);
 	if (rc)
@@ -57,7 +39,7 @@ static int create(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *d)
 	if (!o)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	o->array.desc = *d;
-	o->array.row_bytes = d->Width * d->NumChannels * array_format_bytes(d->Format);
+	o->array.row_bytes = d->Width * cuda_texel_bytes(d->Format, d->NumChannels);
 	*array = g_handle(o);
 	return CUDA_SUCCESS;
 }

@@ -2,6 +2,7 @@
 /* Arrays, texture objects and texture references. Arrays are pitch-linear device memory. */
 #include <stdlib.h>
 #include <string.h>
+#include "cuda/arrays.h"
 #include "softcuda/drv.h"
 
 #define ROW_ALIGN 32 /* CU_DEVICE_ATTRIBUTE_TEXTURE_PITCH_ALIGNMENT */
@@ -35,30 +36,6 @@ struct object {
 static struct object *objects;
 static pthread_mutex_t objects_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static unsigned format_bytes(CUarray_format f)
-{
-	switch (f) {
-	case CU_AD_FORMAT_UNSIGNED_INT8:
-	case CU_AD_FORMAT_SIGNED_INT8:
-		return 1;
-	case CU_AD_FORMAT_UNSIGNED_INT16:
-	case CU_AD_FORMAT_SIGNED_INT16:
-	case CU_AD_FORMAT_HALF:
-		return 2;
-	case CU_AD_FORMAT_UNSIGNED_INT32:
-	case CU_AD_FORMAT_SIGNED_INT32:
-	case CU_AD_FORMAT_FLOAT:
-		return 4;
-	default:
-		return 0;
-	}
-}
-
-static unsigned texel_bytes(CUarray_format f, unsigned channels)
-{
-	return channels == 1 || channels == 2 || channels == 4 ? format_bytes(f) * channels : 0;
-}
-
 struct drv_array *drv_array_get(CUarray handle)
 {
 	return drv_obj_get(KIND_ARRAY, handle);
@@ -70,7 +47,7 @@ CUresult cuArray3DCreate_v2(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *d)
 {
 	struct drv_ctx *ctx;
 	DRV_TRY(drv_current(&ctx));
-	unsigned element = d ? texel_bytes(d->Format, d->NumChannels) : 0;
+	unsigned element = d ? cuda_texel_bytes(d->Format, d->NumChannels) : 0;
 	if (!array || !element || !d->Width || d->Width > MAX_WIDTH || d->Height > MAX_HEIGHT || d->Depth > MAX_DEPTH)
 		return CUDA_ERROR_INVALID_VALUE;
 	if (d->Flags & ~(CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_SURFACE_LDST | CUDA_ARRAY3D_TEXTURE_GATHER))
@@ -165,14 +142,14 @@ static int from_resource(const CUDA_RESOURCE_DESC *r, struct sc_texture *t)
 	case CU_RESOURCE_TYPE_ARRAY:
 		return from_array(r->res.array.hArray, t);
 	case CU_RESOURCE_TYPE_LINEAR:
-		texel = texel_bytes(r->res.linear.format, r->res.linear.numChannels);
+		texel = cuda_texel_bytes(r->res.linear.format, r->res.linear.numChannels);
 		if (!texel || r->res.linear.sizeInBytes / texel > 268435456u)
 			return CUDA_ERROR_INVALID_VALUE;
 		*t = (struct sc_texture){ .base = r->res.linear.devPtr, .width = r->res.linear.sizeInBytes / texel, .pitch = r->res.linear.sizeInBytes,
 			.format = (enum sc_tex_format)r->res.linear.format, .channels = r->res.linear.numChannels, .is_linear = true };
 		return linear_ok(t->base, r->res.linear.sizeInBytes);
 	case CU_RESOURCE_TYPE_PITCH2D:
-		texel = texel_bytes(r->res.pitch2D.format, r->res.pitch2D.numChannels);
+		texel = cuda_texel_bytes(r->res.pitch2D.format, r->res.pitch2D.numChannels);
 		if (!texel || !r->res.pitch2D.width || !r->res.pitch2D.height || r->res.pitch2D.width > MAX_WIDTH || r->res.pitch2D.height > 65000 ||
 		    r->res.pitch2D.pitchInBytes > 2097120 || r->res.pitch2D.pitchInBytes < r->res.pitch2D.width * texel)
 			return CUDA_ERROR_INVALID_VALUE;
@@ -196,7 +173,7 @@ static int sampling(const CUDA_TEXTURE_DESC *d, struct sc_texture *t)
 		return CUDA_ERROR_INVALID_VALUE;
 	t->filter = (enum sc_tex_filter)d->filterMode;
 	t->normalized_coords = d->flags & CU_TRSF_NORMALIZED_COORDINATES;
-	t->read_as_integer = !float_texels && ((d->flags & CU_TRSF_READ_AS_INTEGER) || format_bytes((CUarray_format)t->format) == 4);
+	t->read_as_integer = !float_texels && ((d->flags & CU_TRSF_READ_AS_INTEGER) || cuda_array_format_bytes(t->format) == 4);
 	t->srgb = d->flags & CU_TRSF_SRGB;
 	/* The driver API takes linear filtering together with integer reads (ffmpeg's scale_cuda and thumbnail_cuda
 	 * ask for both), though CUDA promises nothing of it: integers are not filtered, the nearest texel is read.
@@ -443,7 +420,7 @@ CUresult cuTexRefSetFormat(CUtexref ref, CUarray_format format, int numPackedCom
 {
 	struct drv_texref *r;
 	DRV_TRY(texref_get(ref, &r));
-	if (!texel_bytes(format, numPackedComponents))
+	if (!cuda_texel_bytes(format, numPackedComponents))
 		return CUDA_ERROR_INVALID_VALUE;
 	r->format = format;
 	r->channels = numPackedComponents;
