@@ -69,6 +69,8 @@ const struct option settings[] = {
 	{"--bar-size", "SIZE", "bar_size", "shared memory, a power of two", size, NULL},
 	{"--job-timeout", "TIME", "job_timeout_ns", "for one unit of work while others wait; 0: vgpud.conf's", duration, NULL},
 	{"--hard-timeout", "TIME", "hard_timeout_ns", "the same with nobody waiting; 0: vgpud.conf's", duration, NULL},
+	{"--fault-limit", "N", "fault_limit", "so many faults are quarantine; 0: vgpud.conf's", number, NULL},
+	{"--fault-window", "TIME", "fault_window_ns", "so long a fault counts; 0: vgpud.conf's", duration, NULL},
 	{"--user", "USER", "uid", "who besides root may use it over guest.sock", user, NULL},
 	{NULL},
 };

@@ -28,6 +28,8 @@ const struct view_column view_limits[] = {
 	{"queue_depth", "QUEUE DEPTH", VIEW_COUNT},
 	{"job_timeout_ns", "JOB TIMEOUT", VIEW_NS},
 	{"hard_timeout_ns", "HARD TIMEOUT", VIEW_NS},
+	{"fault_limit", "FAULT LIMIT", VIEW_COUNT},
+	{"fault_window_ns", "FAULT WINDOW", VIEW_NS},
 	{NULL}};
 
 static const struct view_column channels[] = {
@@ -52,6 +54,8 @@ const struct view_column view_vm[] = {
 	{"bar_size", "BAR2", VIEW_BYTES},
 	{"job_timeout_ns", "Job timeout (0: default)", VIEW_NS},
 	{"hard_timeout_ns", "Hard timeout (0: default)", VIEW_NS},
+	{"fault_limit", "Faults before quarantine (0: default)", VIEW_COUNT},
+	{"fault_window_ns", "Faults count for (0: default)", VIEW_NS},
 	{"uid", "Local user", VIEW_COUNT},
 	{"device_seconds", "Device time", VIEW_SECONDS},
 	{"wait_seconds", "Waited for it", VIEW_SECONDS},

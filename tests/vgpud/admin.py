@@ -107,12 +107,15 @@ def test_settings_one_by_one():
         admin(v.run, 'register-vm', 'a', '--quota', '512M')
         for args in (['set-priority', 'a', 'low'], ['set-weight', 'a', '7'], ['set-quota', 'a', '1G'], ['set-cap', 'a', '30'],
                      ['set-reservation', 'a', '20'], ['set-vm-id', 'a', '12'], ['update-vm', 'a', '--job-timeout', '4s'],
+                     ['set-vm', 'a', '--fault-limit', '9', '--fault-window', '2min'],
                      ['set-rate-limit', 'a', '500', '--queue-depth', '4'], ['set-vm', 'a', '--max-bytes-per-second', '2G'],
                      ['set-vm', 'a', '--user', str(os.geteuid())]):
             admin(v.run, *args)
         a = v.ok('show-vm', name='a')
         assert [a[k] for k in ('priority', 'weight', 'quota', 'cap', 'reservation', 'id', 'job_timeout_ns', 'uid')] == \
             ['low', 7, 1 << 30, 30, 20, 12, 4 * 10**9, os.geteuid()], a
+        limits = row(admin(v.run, 'show-rate-limits'), 'a')
+        assert (limits['FAULT LIMIT'], limits['FAULT WINDOW']) == ('9', '120.000 s'), limits
         w = row(admin(v.run, 'show-weights'), 'a')
         assert (w['WEIGHT'], w['CAP'], w['RESERVED']) == ('7', '30 %', '20 %'), w
         assert row(admin(v.run, 'show-quotas'), 'a')['QUOTA'] == '1 GiB'

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.dirname(__file__))
 from harness import (ADMIN, DEAD, FREE, MAGIC, RUN, RUNNING, SOFTCUDA, SPINNER, VGPUD, Peer, Refused, alive,  # noqa: E402
@@ -407,6 +408,28 @@ def test_watchdog():
         assert 'launches 100' in out, 'others go on'
         out, _ = spinner(v, 'a', '10', '100').communicate(timeout=60)
         assert 'launches 100' in out, 'the tenant itself starts anew'
+
+
+def test_job_timeout_of_one_vm():
+    """A VM's own timeout ends its endless kernel while another waits, and is changed while that runs; the other has the
+    configuration's 30 s."""
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        v.ok('register-vm', name='b', quota=1 << 28)
+        endless = spinner(v, 'a', '0')
+        assert endless.stdout.readline() == 'started\n'
+        wait_for('it computes', lambda: v.ok('show-vm', name='a')['device_seconds'] > 0.1)
+        other = spinner(v, 'b', '10')
+        assert other.stdout.readline() == 'started\n'
+        began = time.monotonic()
+        v.ok('set-vm', name='a', job_timeout_ns=500000000)
+        out, _ = endless.communicate(timeout=60)
+        assert endless.returncode == 1 and ' 702' in out, out
+        assert time.monotonic() - began < 15
+        assert [f['kind'] for f in v.ok('faults')] == ['timeout'] and v.ok('show-vm', name='b')['faults'] == 0
+        other.send_signal(signal.SIGTERM)
+        other.communicate(timeout=60)
+        assert other.returncode == 0
 
 
 def test_quarantine():

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.dirname(__file__))
 from harness import DEAD, RUN, RUNNING, SPINNER, Peer, Refused, Vgpud, main, wait_for  # noqa: E402
@@ -102,6 +103,31 @@ def test_quarantine_survives():
         assert v.ok('health')['healthy'] and v.ok('show-vm', name='b')['faults'] == 0
 
 
+def test_fault_limit_of_one_vm():
+    """One VM's own limit and window, set live; the others keep the configuration's. A restart forgets neither."""
+    with Vgpud('fault-limit=3') as v:
+        for name, own in (('strict', dict(fault_limit=1)), ('usual', {}), ('brief', dict(fault_limit=2, fault_window_ns=10**9))):
+            v.ok('register-vm', name=name, quota=1 << 28, **own)
+        for name in ('strict', 'usual'):
+            crash(v, name)
+        assert v.ok('show-vm', name='strict')['status'] == 'quarantined'
+        assert v.ok('show-vm', name='usual')['status'] != 'quarantined'
+        v.ok('set-vm', name='usual', fault_limit=2)
+        crash(v, 'brief')
+        v.stop()
+        v.start()
+        assert v.ok('show-vm', name='usual')['fault_limit'] == 2
+        assert v.ok('show-vm', name='brief')['fault_window_ns'] == 10**9
+        crash(v, 'usual')
+        assert v.ok('show-vm', name='usual')['status'] == 'quarantined', 'one before the restart, one after it'
+        first = time.monotonic()
+        wait_for('a second', lambda: time.monotonic() - first > 1.1)
+        crash(v, 'brief')
+        assert v.ok('show-vm', name='brief')['status'] != 'quarantined', 'the first one was too long ago'
+        refused(v, 'fault_limit', 'set-vm', name='usual', fault_limit=1001)
+        refused(v, 'fault_window_ns', 'set-vm', name='usual', fault_window_ns=1)
+
+
 def test_quarantine_by_hand():
     """Running executors end, the guest reads why, others go on; until cleared."""
     with Vgpud() as v:
@@ -172,7 +198,7 @@ def test_old_version():
             assert (a['id'], a['weight'], a['cap']) == (7, 33, 0), a
             v.ok('set-vm', name='old', cap=20)
         db = sqlite3.connect(state / 'state.db')
-        assert db.execute('PRAGMA user_version').fetchone()[0] == 3
+        assert db.execute('PRAGMA user_version').fetchone()[0] == 4
         db.execute('PRAGMA user_version = 99')
         db.commit()
         db.close()

@@ -173,6 +173,9 @@ void vm_listen(struct vm *vm);
 void vm_unlisten(struct vm *vm);
 /* All or nothing, at once. Refuses what does not fit; what is stored is the caller's. */
 struct vgpu_err *vm_change(struct vm *vm, const struct vm_settings *to);
+/* Its own or the configuration's. */
+uint64_t vm_fault_limit(const struct vm *vm);
+uint64_t vm_fault_window(const struct vm *vm); /* ns */
 void vm_remember_fault(struct vm *vm, uint64_t at);
 bool vm_fault(struct vm *vm, uint64_t now);
 /* Running executors end, calls return VGPU_ERR_QUARANTINED, nobody is let in. */

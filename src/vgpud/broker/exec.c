@@ -315,14 +315,14 @@ static const char *const fault_names[] = {
 
 static void on_fault(struct vm *vm, uint32_t error)
 {
-	const struct vgpud_config *c = &vm->broker->cfg;
+	unsigned long long limit = vm_fault_limit(vm);
 	bool too_many = vm_fault(vm, now_ns());
 
 	event_add(vm->broker, "fault", vm->set.name, "%s", fault_names[error]);
 	if (too_many) {
 		log_error("VM %s: %llu faults in %llu s: quarantined until vgpu-admin clear-quarantine", vm->set.name,
-			  (unsigned long long)c->fault_limit, (unsigned long long)(c->fault_window_ns / 1000000000));
-		event_add(vm->broker, "quarantine", vm->set.name, "%llu faults", (unsigned long long)c->fault_limit);
+			  limit, (unsigned long long)(vm_fault_window(vm) / 1000000000));
+		event_add(vm->broker, "quarantine", vm->set.name, "%llu faults", limit);
 		vm_quarantine(vm);
 	}
 	state_fault(vm, fault_names[error]);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vgpud/broker/settings.h"
+#include "vgpud/config.h"
 #include "wire/layout.h"
 #include <stdio.h>
 #include <string.h>
 
 #define AT(field) offsetof(struct vm_settings, field)
 #define TIMEOUT_MIN 100000000ull
+#define FAULT_WINDOW_MIN 1000000000ull
 #define TIMEOUT_MAX 86400000000000ull
 
 const struct setting vm_setting[] = {
@@ -21,6 +23,8 @@ const struct setting vm_setting[] = {
 	{"max_launches_per_second", AT(max_launches_per_second), 1, 1000000000, 0, .zero_too = true},
 	{"max_bytes_per_second", AT(max_bytes_per_second), 1, 1ull << 50, 0, .zero_too = true},
 	{"queue_depth", AT(queue_depth), 1, 1024, 0, .zero_too = true},
+	{"fault_limit", AT(fault_limit), 1, CONFIG_FAULTS_MAX, 0, .zero_too = true},
+	{"fault_window_ns", AT(fault_window_ns), FAULT_WINDOW_MIN, TIMEOUT_MAX, 0, .zero_too = true},
 	{NULL},
 };
 

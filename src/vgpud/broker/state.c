@@ -42,6 +42,9 @@ static const char *const migrations[] = {
 	"ALTER TABLE vms ADD COLUMN max_launches_per_second INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE vms ADD COLUMN max_bytes_per_second INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE vms ADD COLUMN queue_depth INTEGER NOT NULL DEFAULT 0;",
+
+	"ALTER TABLE vms ADD COLUMN fault_limit INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE vms ADD COLUMN fault_window_ns INTEGER NOT NULL DEFAULT 0;",
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -222,7 +225,7 @@ static struct vgpu_err *load_fault(struct broker *b, sqlite3_stmt *st)
 
 	if (!name)
 		return bad_row(b, "a fault's VM", 0);
-	if (vm && ns < b->cfg.fault_window_ns && ns < now)
+	if (vm && ns < vm_fault_window(vm) && ns < now)
 		vm_remember_fault(vm, now - ns);
 	return NULL;
 }

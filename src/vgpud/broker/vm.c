@@ -234,6 +234,16 @@ void vm_listen(struct vm *vm)
 	vm->broker->listening_pending++;
 }
 
+uint64_t vm_fault_limit(const struct vm *vm)
+{
+	return vm->set.fault_limit ? vm->set.fault_limit : vm->broker->cfg.fault_limit;
+}
+
+uint64_t vm_fault_window(const struct vm *vm)
+{
+	return vm->set.fault_window_ns ? vm->set.fault_window_ns : vm->broker->cfg.fault_window_ns;
+}
+
 void vm_remember_fault(struct vm *vm, uint64_t at)
 {
 	memmove(&vm->faults[1], &vm->faults[0], (CONFIG_FAULTS_MAX - 1) * sizeof(vm->faults[0]));
@@ -244,10 +254,10 @@ void vm_remember_fault(struct vm *vm, uint64_t at)
 /* One more; true when that makes it too many. */
 bool vm_fault(struct vm *vm, uint64_t now)
 {
-	const struct vgpud_config *c = &vm->broker->cfg;
+	uint64_t limit = vm_fault_limit(vm);
 
 	vm_remember_fault(vm, now);
-	return !vm->quarantined && vm->faults[c->fault_limit - 1] && now - vm->faults[c->fault_limit - 1] <= c->fault_window_ns;
+	return !vm->quarantined && vm->faults[limit - 1] && now - vm->faults[limit - 1] <= vm_fault_window(vm);
 }
 
 void vm_quarantine(struct vm *vm)
