@@ -3,11 +3,13 @@
  * Keeps a device busy: launches of one compute kernel, a window of them always in flight, until SIGTERM or
  * for the given number. Prints "ready" after the first result and "launches N" at the end.
  *
- * usage: spinner LOOPS [LAUNCHES]     LOOPS: iterations within one launch, 0 = for ever
+ * usage: spinner LOOPS [LAUNCHES [WINDOW]]
+ *   LOOPS: iterations within one launch, 0 = for ever; LAUNCHES: 0 = until SIGTERM; WINDOW: 1 to 256, 16 unless told
  */
 #include "load.h"
 
-#define WINDOW 16
+#define WINDOW 16u
+#define WINDOW_MAX 256u
 
 static const char ptx[] =
 	".version 7.0\n.target sm_50\n.address_size 64\n"
@@ -23,26 +25,31 @@ int main(int argc, char **argv)
 {
 	unsigned loops = argc > 1 ? (unsigned)atoi(argv[1]) : 1;
 	unsigned long limit = argc > 2 ? strtoul(argv[2], NULL, 10) : 0, n = 0;
+	unsigned window = argc > 3 ? (unsigned)atoi(argv[3]) : WINDOW;
 	CUmodule mod;
 	CUfunction fn;
 	CUdeviceptr out;
-	CUevent ev[WINDOW];
+	CUevent ev[WINDOW_MAX];
 	void *args[] = {&out, &loops};
 
+	if (!window || window > WINDOW_MAX) {
+		puts("WINDOW is 1 to 256");
+		return 1;
+	}
 	load_open();
 	CALL(cuModuleLoadData, &mod, ptx);
 	CALL(cuModuleGetFunction, &fn, mod, "spin");
 	CALL(cuMemAlloc_v2, &out, 4);
-	for (int i = 0; i < WINDOW; i++)
+	for (unsigned i = 0; i < window; i++)
 		CALL(cuEventCreate, &ev[i], CU_EVENT_DISABLE_TIMING);
 	puts("started");
 	while (!load_stop && (!limit || n < limit)) {
-		if (n >= WINDOW)
-			CALL(cuEventSynchronize, ev[n % WINDOW]);
-		if (n == WINDOW)
+		if (n >= window)
+			CALL(cuEventSynchronize, ev[n % window]);
+		if (n == window)
 			puts("ready");
 		CALL(cuLaunchKernel, fn, 1, 1, 1, 1, 1, 1, 0, NULL, args, NULL);
-		CALL(cuEventRecord, ev[n % WINDOW], NULL);
+		CALL(cuEventRecord, ev[n % window], NULL);
 		n++;
 	}
 	CALL(cuCtxSynchronize);
