@@ -92,10 +92,11 @@ static void heap_remove(struct sched *s, struct sched_tenant *t)
 	sift_down(s, last.tenant->heap_at - 1);
 }
 
-/* Its tag has grown. */
-static void heap_later(struct sched *s, struct sched_tenant *t)
+/* Its tag has changed. */
+static void heap_moved(struct sched *s, struct sched_tenant *t)
 {
 	s->heap[t->heap_at - 1].start_tag = t->start_tag;
+	sift_up(s, t->heap_at - 1);
 	sift_down(s, t->heap_at - 1);
 }
 
@@ -151,10 +152,11 @@ static uint64_t cap_end(const struct sched *s, struct sched_tenant *t, uint64_t 
 	return now + (t->budget > 0 ? (uint64_t)(t->budget / loss) : 0);
 }
 
-/* Owed by its reservation? Only work that waits or runs earns; an absence pays back what was overrun. */
+/* Owed by its reservation? Work earns that waits or runs beside others; being away or alone pays back what was overrun. */
 static double owed(const struct sched *s, struct sched_tenant *t, uint64_t now)
 {
-	double most = t->holding || t->heap_at ? (double)SCHED_OWED_QUANTA * (double)s->quantum : 0;
+	bool beside = (t->holding || t->heap_at) && (s->heap_len || s->holders > 1);
+	double most = beside ? (double)SCHED_OWED_QUANTA * (double)s->quantum : 0;
 
 	if (now > t->owed_at && t->owed < most) {
 		t->owed += (double)(now - t->owed_at) * t->reservation / 100;
@@ -163,18 +165,6 @@ static double owed(const struct sched *s, struct sched_tenant *t, uint64_t now)
 	if (now > t->owed_at)
 		t->owed_at = now;
 	return t->reservation ? t->owed : 0;
-}
-
-/* What it gets beyond its reservation, by its share or because nobody waits, is held against it within bounds
- * only; what it overruns in a turn given it by its reservation, in full: that would be time for nothing. */
-static void pay_reservation(const struct sched *s, struct sched_client *c, uint64_t now, uint64_t ns)
-{
-	struct sched_tenant *t = c->tenant;
-	double before = owed(s, t, now), least = -(double)SCHED_OWED_QUANTA * (double)s->quantum;
-
-	t->owed = before - (double)ns;
-	if ((!c->owed_turn || c->alone) && t->owed < least)
-		t->owed = before < least ? before : least;
 }
 
 static void park(struct sched *s, struct sched_tenant *t, uint64_t now)
@@ -212,14 +202,15 @@ static void charge(struct sched *s, struct sched_client *c, uint64_t from, uint6
 		t->budget -= (double)ns;
 	}
 	if (t->reservation)
-		pay_reservation(s, c, to, ns);
-	if (!c->owed_turn)
-		t->start_tag += (double)ns / t->share;
+		owed(s, t, to);
+	if (c->owed_turn)
+		t->owed -= (double)ns;
+	t->start_tag += (double)ns / t->share;
 	if (t->heap_at && used_up(s, t, to)) {
 		heap_remove(s, t);
 		park(s, t, to);
 	} else if (t->heap_at) {
-		heap_later(s, t); /* another of its clients waits */
+		heap_moved(s, t); /* another of its clients waits */
 	}
 	if (s->on_charge)
 		s->on_charge(s->ctx, t, from, to, ns);
@@ -318,6 +309,22 @@ static void unpark(struct sched *s, uint64_t now)
 	set_deadlines(s, now);
 }
 
+/* t has come: turns it would have gone before are over. */
+static void end_lent(struct sched *s, struct sched_tenant *t, uint64_t now)
+{
+	bool is_owed = owed(s, t, now) > 0;
+
+	for (unsigned i = 0; i < s->holders && !s->concurrent; i++) {
+		struct sched_client *h = s->holder[i];
+		uint64_t end = h->granted_at + s->quantum / SCHED_LENT_PARTS;
+
+		if (h->tenant == t || h->owed_turn || (!is_owed && t->start_tag >= h->turn_tag))
+			continue;
+		end = end > now ? end : now;
+		h->deadline = end < h->deadline ? end : h->deadline;
+	}
+}
+
 bool sched_ask(struct sched *s, struct sched_client *c, uint64_t now)
 {
 	struct sched_tenant *t = c->tenant;
@@ -340,6 +347,8 @@ bool sched_ask(struct sched *s, struct sched_client *c, uint64_t now)
 			enter(s, t, now);
 	}
 	set_deadlines(s, now);
+	if (t->heap_at)
+		end_lent(s, t, now);
 	return true;
 }
 
@@ -391,12 +400,27 @@ static struct sched_tenant *first_waiting(struct sched *s, bool places, uint64_t
 	return least ? least->tenant : NULL;
 }
 
+/* See the head of sched.h: what a reservation above the share has moved its tag away is no debt. */
+static void pull_tag(struct sched *s, struct sched_tenant *t, double quanta)
+{
+	double most = s->vtime + quanta * (double)s->quantum / t->share;
+
+	if (t->start_tag <= most)
+		return;
+	t->start_tag = most;
+	if (t->heap_at)
+		heap_moved(s, t);
+}
+
 static void begin_turn(struct sched *s, struct sched_client *c, uint64_t now)
 {
 	uint64_t end = cap_end(s, c->tenant, now);
 
 	c->alone = !sched_contended(s);
-	c->owed_turn = owed(s, c->tenant, now) > 0;
+	c->owed_turn = !c->alone && owed(s, c->tenant, now) > 0;
+	if (c->owed_turn)
+		pull_tag(s, c->tenant, SCHED_CREDIT_QUANTA);
+	c->turn_tag = c->tenant->start_tag;
 	c->deadline = c->alone || end < now + s->quantum ? end : now + s->quantum;
 }
 
@@ -514,10 +538,11 @@ void sched_tenant_set_limits(struct sched *s, struct sched_tenant *t, uint32_t c
 	if (t->parked)
 		s->unpark_at = now;
 	unlink_reserved(s, t);
-	if (reservation && !t->reservation) {
+	owed(s, t, now);
+	if (!reservation || !t->reservation)
 		t->owed = 0;
-		t->owed_at = now;
-	}
+	if (t->reservation)
+		pull_tag(s, t, 1);
 	t->reservation = reservation;
 	if (reservation) {
 		t->next_reserved = s->reserved;

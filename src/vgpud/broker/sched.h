@@ -25,12 +25,16 @@
  * not count as one (a program that synchronises after each kernel is not idle, nor is one whose host
  * is too busy to ask at once), with the credit so kept bounded by SCHED_CREDIT_QUANTA of its own.
  *
+ * Who comes while one with a larger tag holds the lease would have gone first had it come in time: that turn was
+ * lent. It ends at once, but for SCHED_LENT_PARTS of a quantum that make the switch worth while.
+ *
  * Reservation: at least so many percent of the device's time whenever it has work. What it is owed by that
- * accrues while it waits or holds, all its charges are taken off, and a tenant owed something goes before all
- * tags; such a turn does not move its own. So it gets the larger of share and reservation, and the others divide
- * the rest by share. What a kernel overruns in such a turn is taken off in full, so with kernels much longer than
- * a quantum it gets share and reservation together at most. The sum over a device must not exceed 100; the
- * caller sees to it.
+ * accrues while it waits or holds beside others, and a tenant owed something goes before all tags. Such a turn is
+ * taken off what it is owed, in full, and moves its tag like any other; a turn by its tag is not taken off. So
+ * by its tag it gets what its share has more than its reservation, the larger of both in all, and the others divide
+ * the rest by share, however long the kernels. A tag that a reservation above the share has carried away is taken
+ * back to SCHED_CREDIT_QUANTA before the others: its share counts again once they leave. The sum over a device must
+ * not exceed 100; the caller sees to it.
  * Cap: never more than so many percent, even if the device idles. A tenant that has used up its budget is
  * parked: it waits, but competes with nobody, until it has earned a quantum.
  *
@@ -57,7 +61,8 @@
 #define SCHED_ABSENCE_QUANTA 10 /* with 1, two loaded cores cost a tenant owed 4/7 some 2.6 points */
 #define SCHED_OVERRUNS_MAX 8 /* overrunning holders admitted side by side before newcomers just wait */
 #define SCHED_HOLDERS_MAX 256 /* the same for `concurrent`, overrunning or not */
-#define SCHED_OWED_QUANTA 16 /* a reservation's arrears, at most, and its advance, but for what was overrun */
+#define SCHED_OWED_QUANTA 16 /* a reservation's arrears, at most */
+#define SCHED_LENT_PARTS 4 /* what is lent lasts a quarter of a quantum at least */
 #define SCHED_BURST_QUANTA 4 /* what a cap's budget holds at most */
 #define SCHED_NEVER UINT64_MAX
 
@@ -70,7 +75,8 @@ struct sched_client {
 	uint64_t asked_at, granted_at;
 	uint64_t deadline; /* while HOLDING; SCHED_NEVER while nobody else waits and no cap ends it */
 	bool alone;	   /* nobody waited when its deadline was set */
-	bool owed_turn;	   /* this turn is its reservation's: its tag does not move */
+	bool owed_turn;	   /* this turn is its reservation's */
+	double turn_tag;   /* its tenant's tag when this turn began */
 	uint64_t charged;  /* ns of device time, all leases */
 	uint64_t leases;
 };
@@ -85,7 +91,7 @@ struct sched_tenant {
 	uint32_t cap, reservation; /* percent of the device's time; 0: none */
 	double budget;		/* ns it may still use under its cap; negative: used in advance */
 	uint64_t budget_at;	/* up to here it was earned */
-	double owed;		/* ns under its reservation */
+	double owed;		/* ns under its reservation; negative: overrun */
 	uint64_t owed_at;
 	bool parked;
 	struct sched_tenant *next_parked, *next_reserved;

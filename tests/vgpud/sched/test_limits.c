@@ -89,7 +89,7 @@ static void the_end_of_a_reservation_is_no_debt(void **state)
 }
 
 /* Breaks: what is overrun in a reserved turn is forgiven, at once or by a pause, so that long kernels and a small
- * reservation take the device. Together with its share it is the most one can get. */
+ * reservation take the device; or share and reservation add up. */
 static void an_overrun_reservation_is_paid_back(void **state)
 {
 	for (unsigned pauses = 0; pauses < 2; pauses++) {
@@ -102,9 +102,66 @@ static void an_overrun_reservation_is_paid_back(void **state)
 		vm[0].think = 40 * MS;
 		sched_tenant_set_limits(&m->s, &vm[0].t, 0, 5, 0);
 		sim_run(m, 60000 * MS);
-		assert_in_range(1000 * part(m, &vm[0]), 95, 155);
+		assert_in_range(1000 * part(m, &vm[0]), 95, 108);
 		free(m);
 	}
+}
+
+/* Property, over random shares, reservations and lengths of kernels up to a hundred quanta: the larger of share and
+ * reservation, within half a point and, in an interval of 50,000 quanta, a tenth of one for each quantum of a kernel. */
+static void the_larger_of_share_and_reservation(void **state)
+{
+	for (unsigned round = 0; round < 40; round++) {
+		struct sim *m = sim_new(QUANTUM, 400 + round);
+		uint32_t share = 5 + 5 * (uint32_t)sim_random(m, 18), reserved = 5 + (uint32_t)sim_random(m, 80);
+		uint32_t most = share > reserved ? share : reserved;
+		uint64_t length = QUANTUM / 10 << sim_random(m, 10);
+		struct sim_vm vm[2];
+		double got;
+
+		add_vms(m, vm, 2, (uint32_t[]){share, 100 - share});
+		vm[0].kernel_min = vm[0].kernel_max = length;
+		sched_tenant_set_limits(&m->s, &vm[0].t, 0, reserved, 0);
+		sim_run(m, 100000 * MS);
+		got = 100 * part(m, &vm[0]);
+		assert_true(fabs(got - most) < 0.5 + 0.1 * (double)length / QUANTUM);
+		free(m);
+	}
+}
+
+/* Breaks: once reserved far above its share, a tenant does not get its share when the others leave. */
+static void a_reservation_leaves_no_debt_when_others_leave(void **state)
+{
+	struct sim *m = sim_new(QUANTUM, 13);
+	struct sim_vm vm[3];
+	uint64_t before;
+
+	add_vms(m, vm, 3, (uint32_t[]){10, 10, 180});
+	sched_tenant_set_limits(&m->s, &vm[0].t, 0, 40, 0);
+	sim_run(m, 20000 * MS);
+	sched_client_remove(&m->s, &m->client[2].c, m->now);
+	before = vm[0].t.charged;
+	sim_run(m, 1000 * MS);
+	assert_in_range(vm[0].t.charged - before, 450 * MS, 550 * MS);
+	free(m);
+}
+
+/* Breaks: one that is away for a moment, again and again, loses a whole quantum each time to one with a hundredth of
+ * its share. What it leaves is 1 ms in 21. */
+static void what_is_lent_is_given_back_at_once(void **state)
+{
+	struct sim *m = sim_new(QUANTUM, 14);
+	struct sim_vm vm[2];
+
+	add_vms(m, vm, 2, (uint32_t[]){1, 100});
+	vm[0].kernel_min = vm[0].kernel_max = MS / 10;
+	vm[1].kernel_min = vm[1].kernel_max = MS / 10;
+	vm[1].batch = 200;
+	vm[1].think = MS;
+	sim_run(m, 20000 * MS);
+	assert_in_range(1000 * part(m, &vm[0]), 47, 68);
+	assert_int_equal(m->idle_wrongly, 0);
+	free(m);
 }
 
 /* Breaks: a cap holds only under contention. Alone on the device, it idles the rest. */
@@ -340,6 +397,9 @@ int main(void)
 		cmocka_unit_test(reservations_of_all),
 		cmocka_unit_test(the_end_of_a_reservation_is_no_debt),
 		cmocka_unit_test(an_overrun_reservation_is_paid_back),
+		cmocka_unit_test(the_larger_of_share_and_reservation),
+		cmocka_unit_test(a_reservation_leaves_no_debt_when_others_leave),
+		cmocka_unit_test(what_is_lent_is_given_back_at_once),
 		cmocka_unit_test(a_cap_holds_alone),
 		cmocka_unit_test(a_cap_holds_for_long_kernels_and_leaves_the_rest),
 		cmocka_unit_test(a_cap_is_the_vms_and_live),
