@@ -198,6 +198,8 @@ int op_host_done(struct exec *x, struct call *c, const struct vgpu_in_host_done 
 
 int op_host_func(struct exec *x, struct call *c, const struct vgpu_in_host_func *in, struct obj *stream)
 {
+	if (!(c->e.flags & VGPU_E_REPLY)) /* the guest would never hear that its turn has come */
+		return CUDA_ERROR_INVALID_VALUE;
 	c->stream = stream;
 	c->enqueued = true;
 	return CUDA_SUCCESS;

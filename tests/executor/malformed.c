@@ -567,6 +567,24 @@ static void a_host_function_holds_its_stream_only(void **state)
 	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
 }
 
+/* Nobody would be told to run it: it is refused, and its stream goes on. */
+static void a_host_function_without_a_reply(void **state)
+{
+	struct vgpu_entry e = { .opcode = VGPU_OP_HOST_FUNC };
+	struct vgpu_in_host_func hf;
+	struct streams n;
+	struct run r;
+
+	two_streams(&r, &n);
+	hf.stream = n.s;
+	e.ctx = n.ctx;
+	memcpy(e.body, &hf, sizeof(hf));
+	put(&r, &e, true);
+	put_record(&r, &n, true, VGPU_E_REPLY);
+	assert_int_equal(completion(&r, 7), 0);
+	assert_int_equal(end(&r, true), VGPU_ERR_NONE);
+}
+
 /* ... and goes on filling its ring: what is held is bounded, and calls are still answered. */
 static void a_host_function_that_never_ends(void **state)
 {
@@ -805,6 +823,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_link_of_more_than_is_allowed, restore),
 		cmocka_unit_test(contexts_end),
 		cmocka_unit_test(a_host_function_holds_its_stream_only),
+		cmocka_unit_test(a_host_function_without_a_reply),
 		cmocka_unit_test(a_host_function_that_never_ends),
 		cmocka_unit_test_teardown(no_place_for_another_mark, restore),
 		cmocka_unit_test_teardown(a_mark_without_its_event, restore),
