@@ -14,8 +14,8 @@
  *   host          host      the stream has been waited for and the bytes moved here
  */
 #include <string.h>
+#include "base/bulk.h"
 #include "guest/guest.h"
-#include "wire/bulk.h"
 
 #define SMALL (CLIENT_STAGE_RING / 16) /* copied while holding the ring: about 8 us */
 #define IN_FLIGHT 8u		       /* blocks of one download */
@@ -37,6 +37,11 @@ struct job {
 	uint32_t depth;		/* slices; one wherever a side is pageable, see each_slice() */
 	struct stream_ref s;
 	bool sync;
+};
+
+/* Pieces of at most one block: whole rows where they fit, else parts of one row. */
+struct piece {
+	uint64_t x, y, w, h;
 };
 
 static bool is_host(const struct plane *p)
@@ -74,13 +79,15 @@ static struct vgpu_in_copy3d body_of(const struct job *j, uint64_t x, uint64_t y
 static void pack(void *to, const struct plane *from, uint64_t x, uint64_t y, uint64_t w, uint64_t h)
 {
 	for (uint64_t r = 0; r < h; r++)
-		vgpu_bulk_copy((char *)to + r * w, host_at(from, x, y + r), w);
+		bulk_copy((char *)to + r * w, host_at(from, x, y + r), w);
 }
 
-static void unpack(const struct plane *to, const void *from, uint64_t x, uint64_t y, uint64_t w, uint64_t h)
+static void unpack(const struct job *j, const void *from, const struct piece *p)
 {
-	for (uint64_t r = 0; r < h; r++)
-		vgpu_bulk_copy(host_at(to, x, y + r), (const char *)from + r * w, w);
+	void (*copy)(void *, const void *, size_t) = j->width * j->height >= BULK_STREAM_MIN ? bulk_stream : bulk_copy;
+
+	for (uint64_t r = 0; r < p->h; r++)
+		copy(host_at(&j->dst, p->x, p->y + r), (const char *)from + r * p->w, p->w);
 }
 
 /* Publishes one copy; with `staged` its source is packed into the stage ring under the ring's lock.
@@ -135,11 +142,6 @@ static int copy_direct(struct job *j)
 		slot_give(guest_client, s);
 	return rc;
 }
-
-/* Pieces of at most one block: whole rows where they fit, else parts of one row. */
-struct piece {
-	uint64_t x, y, w, h;
-};
 
 static bool next_piece(const struct job *j, struct piece *p)
 {
@@ -203,7 +205,7 @@ static int land(struct job *j, struct flight *f, int rc)
 	int own = slot_wait(guest_client, f->slot, NULL);
 
 	if (!own && !rc)
-		unpack(&j->dst, bounce_at(guest_client, block_offset(f->block)), f->p.x, f->p.y, f->p.w, f->p.h);
+		unpack(j, bounce_at(guest_client, block_offset(f->block)), &f->p);
 	slot_give(guest_client, f->slot);
 	block_give(guest_client, f->block, 0);
 	return rc ? rc : own;

@@ -9,6 +9,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include "base/bulk.h"
 #include "softcuda/drv.h"
 
 #define STAGE_MAX (1u << 20) /* above this, waiting for the stream beats a second copy */
@@ -110,6 +111,32 @@ static int resolve(const struct box *b, struct side *s)
 	return CUDA_ERROR_INVALID_VALUE;
 }
 
+/* Pieces of a large copy come one after the other: does this one belong to as much as streaming pays for? Per
+ * thread, as it is only a guess. */
+static bool streams(const unsigned char *dst, size_t n)
+{
+	static _Thread_local struct {
+		const unsigned char *end;
+		size_t n;
+	} run;
+
+	run.n = (run.end == dst ? run.n : 0) + n;
+	run.end = dst + n;
+	return run.n >= BULK_STREAM_MIN;
+}
+
+static void copy_row(unsigned char *dst, const unsigned char *src, size_t n)
+{
+	bool apart = dst + n <= src || src + n <= dst;
+
+	if (n >= BULK_PIECE && apart && streams(dst, n))
+		bulk_stream(dst, src, n);
+	else if (n >= BULK_PIECE && apart)
+		bulk_copy(dst, src, n);
+	else
+		memmove(dst, src, n);
+}
+
 static int run_copy(struct drv_op *op)
 {
 	const struct drv_copy *c = &op->u.copy;
@@ -119,7 +146,7 @@ static int run_copy(struct drv_op *op)
 		const unsigned char *src = c->src + z * c->src_slice;
 		unsigned char *dst = c->dst + z * c->dst_slice;
 		for (size_t y = 0; y < c->height; y++) /* of one row the pitch may be any number */
-			memmove(dst + y * c->dst_pitch, src + y * c->src_pitch, c->width);
+			copy_row(dst + y * c->dst_pitch, src + y * c->src_pitch, c->width);
 	}
 	return 0;
 }
