@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "vgpud/broker/broker.h"
 #include "wire/geometry.h"
@@ -132,6 +133,64 @@ static void test_events_wait_for_one_piece(void **state)
 	munmap(p, MUCH);
 	close(fd);
 	close(efd);
+}
+
+/* ---- what was never touched ---- */
+
+static unsigned empty_all(int fd, uint64_t size, int *rc)
+{
+	struct turns t = {.rc = 1};
+	unsigned steps = 0;
+
+	scrub_init(&t.scrub);
+	t.job = (struct scrub_job){.fd = fd, .end = size, .skip_holes = true, .next = no_next, .done = over};
+	scrub_add(&t.scrub, &t.job);
+	for (bool more = true; more; steps++)
+		more = scrub_step(&t.scrub);
+	*rc = t.rc;
+	return steps;
+}
+
+static blkcnt_t allocated(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	return st.st_blocks;
+}
+
+/* Breaks if a program that touched little keeps the broker from the next one's start for long. */
+static void test_holes_are_skipped(void **state)
+{
+	const uint64_t size = 1ull << 30, touched[] = {0, 5 << 20, size - 4096};
+	int fd, rc;
+	uint8_t *p = make_memory(size, &fd);
+
+	for (unsigned i = 0; i < 3; i++)
+		p[touched[i]] = 1;
+	assert_in_range(empty_all(fd, size, &rc), 1, 8);
+	assert_int_equal(rc, 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(p[touched[i]], 0);
+	munmap(p, size);
+	close(fd);
+}
+
+/* Breaks if memory that holds no data, reserved by whoever has the memfd, stays allocated. */
+static void test_reserved_memory_is_given_back(void **state)
+{
+	const uint64_t size = 64ull << 20;
+	int fd, rc;
+	uint8_t *p = make_memory(size, &fd);
+
+	p[size / 2] = 1;
+	assert_int_equal(fallocate(fd, 0, 0, 8 << 20), 0);
+	assert_true(allocated(fd) > 0);
+	assert_true(empty_all(fd, size, &rc) > (8u << 20) / SCRUB_PIECE);
+	assert_int_equal(rc, 0);
+	assert_int_equal(allocated(fd), 0);
+	munmap(p, size);
+	close(fd);
 }
 
 /* ---- taking turns ---- */
@@ -345,7 +404,9 @@ static void test_adopted_wish(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_events_wait_for_one_piece), cmocka_unit_test(test_owners_take_turns),
+		cmocka_unit_test(test_events_wait_for_one_piece), cmocka_unit_test(test_holes_are_skipped),
+		cmocka_unit_test(test_reserved_memory_is_given_back),
+		cmocka_unit_test(test_owners_take_turns),
 		cmocka_unit_test(test_free_means_zero),		  cmocka_unit_test(test_not_zeroed_is_not_free),
 		cmocka_unit_test(test_adopted_is_zeroed),	  cmocka_unit_test(test_adopted_wish),
 	};

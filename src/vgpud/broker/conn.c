@@ -223,8 +223,8 @@ void conn_maybe_free(struct bconn *c)
 	}
 	for (unsigned i = 0; i < c->n_channels; i++)
 		scrub_drop(&c->channel[i].scrub);
-	c->scrub = (struct scrub_job){.owner = c->vm, .fd = c->memfd, .end = c->bar_size, .next = nothing_more,
-				      .done = emptied};
+	c->scrub = (struct scrub_job){.owner = c->vm, .fd = c->memfd, .end = c->bar_size, .skip_holes = true,
+				      .next = nothing_more, .done = emptied};
 	scrub_add(&c->broker->scrub, &c->scrub);
 }
 

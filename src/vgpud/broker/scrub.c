@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 void scrub_init(struct scrub *s)
 {
@@ -31,10 +33,29 @@ static struct scrub_job *whose_turn(const struct scrub *s)
 	return list_entry(s->jobs.next, struct scrub_job, node);
 }
 
+/* To the next data; behind the last of it to the end, or to the beginning if there is memory that is no data. */
+static void skip_hole(struct scrub_job *j)
+{
+	off_t data = lseek(j->fd, (off_t)j->at, SEEK_DATA);
+	struct stat st;
+
+	if (data >= 0 && (uint64_t)data < j->end) {
+		j->at = (uint64_t)data;
+		return;
+	}
+	j->skip_holes = false;
+	j->at = fstat(j->fd, &st) || st.st_blocks ? 0 : j->end;
+}
+
 static int punch(struct scrub *s, struct scrub_job *j)
 {
-	uint64_t len = j->end - j->at < SCRUB_PIECE ? j->end - j->at : SCRUB_PIECE;
+	uint64_t len;
 
+	if (j->skip_holes)
+		skip_hole(j);
+	len = j->end - j->at < SCRUB_PIECE ? j->end - j->at : SCRUB_PIECE;
+	if (!len)
+		return 0;
 	while (fallocate(j->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)j->at, (off_t)len))
 		if (errno != EINTR) {
 			s->failures++;
