@@ -107,6 +107,7 @@ const struct command commands[] = {
 	 .confirm = "its running programs are ended."},
 	{"clear-quarantine", "let it in again, its faults forgotten", "clear-quarantine", KNOWN_VM, .view = view_vm},
 	{"reload-config", "read vgpud.conf anew; what is wrong changes nothing", "reload-config"},
+	{"upgrade", "become the vgpud that is installed now, ending nothing", "upgrade", .run = upgrade_run},
 	{"status", "device, memory, hand-overs", "status", .view = view_status},
 	{"show-health", "what is wrong; exit status 5 if anything is", "health", .view = view_health, .run = health_run},
 	{"show-connections", "who is connected", "connections", .view = view_connections},

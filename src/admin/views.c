@@ -100,6 +100,7 @@ const struct view_column view_status[] = {
 	{"handovers", "Lease hand-overs", VIEW_COUNT},
 	{"handover_mean_us", "Mean wait for a hand-over", VIEW_MICROSECONDS},
 	{"state", "State", VIEW_TEXT},
+	{"upgrades", "Upgrades since its start", VIEW_COUNT},
 	{NULL}};
 
 const struct view_column view_connections[] = {

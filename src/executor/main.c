@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -259,6 +260,7 @@ int main(int argc, char **argv)
 	CUdevice dev;
 
 	log_init("vgpu-executor", LOG_L_INFO);
+	prctl(PR_SET_NAME, "vgpu-executor"); /* run by descriptor, it would be called by its number */
 	if (parse_arguments(argc, argv, &a)) {
 		log_error("this program is started by vgpud, not by hand");
 		return 2;

@@ -248,6 +248,17 @@ static size_t size_of(const struct conf_key *k)
 	       : k->kind == CONF_RANGE ? 2 * sizeof(uint64_t) : sizeof(uint64_t);
 }
 
+struct vgpu_err *config_fixed(const struct vgpud_config *old, const struct vgpud_config *fresh)
+{
+	for (const struct conf_key *k = config_keys; k->name; k++)
+		for (int i = 0; fixed[i]; i++)
+			if (!strcmp(k->name, fixed[i]) && (k->kind == CONF_TEXT
+				? strcmp((char *)old + k->offset, (char *)fresh + k->offset)
+				: memcmp((char *)old + k->offset, (char *)fresh + k->offset, size_of(k))))
+				return err_new("%s: changes only with a restart of vgpud; nothing was changed", k->name);
+	return NULL;
+}
+
 struct vgpu_err *config_reload(const struct vgpud_config *old, const struct config_source *from, struct vgpud_config *out)
 {
 	struct vgpu_err *e;
@@ -257,11 +268,5 @@ struct vgpu_err *config_reload(const struct vgpud_config *old, const struct conf
 	e = config_load(out, from);
 	if (!e)
 		e = config_resolve(out);
-	for (const struct conf_key *k = config_keys; !e && k->name; k++)
-		for (int i = 0; !e && fixed[i]; i++)
-			if (!strcmp(k->name, fixed[i]) && (k->kind == CONF_TEXT
-				? strcmp((char *)old + k->offset, (char *)out + k->offset)
-				: memcmp((char *)old + k->offset, (char *)out + k->offset, size_of(k))))
-				e = err_new("%s: changes only with a restart of vgpud; nothing was changed", k->name);
-	return e;
+	return e ? e : config_fixed(old, out);
 }

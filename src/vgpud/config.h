@@ -35,6 +35,7 @@ struct vgpud_config {
 	uint32_t broker_uid, broker_gid; /* (uint32_t)-1: stay what we are */
 	uint32_t control_gid, qemu_uid, qemu_gid; /* -1: leave */
 	uint32_t is_root;
+	uint32_t upgrades; /* the keeper's: so many programs it was before */
 };
 
 void config_defaults(struct vgpud_config *c);
@@ -47,6 +48,8 @@ struct config_source {
 struct vgpu_err *config_load(struct vgpud_config *c, const struct config_source *from);
 /* Read, checked and resolved anew. Refused where a key differs that only a restart can change. */
 struct vgpu_err *config_reload(const struct vgpud_config *old, const struct config_source *from, struct vgpud_config *out);
+/* An error naming the first such key. */
+struct vgpu_err *config_fixed(const struct vgpud_config *old, const struct vgpud_config *fresh);
 /* Users, groups, driver library: what the machine must have. */
 struct vgpu_err *config_resolve(struct vgpud_config *c);
 extern const struct conf_key config_keys[];

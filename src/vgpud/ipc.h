@@ -7,6 +7,10 @@
  * re-learns all of them. Broker <-> executor: one socketpair per executor, whose broker end the keeper
  * also keeps, so that a broker's death is no event for the executor.
  *
+ * Keeper and broker are always of one version. An executor may be older than both: what broker and executors say to
+ * each other, and the lease page, may change only together with IPC_EXECUTOR_VERSION; an upgrade is refused then while
+ * executors run.
+ *
  * Every payload is a fixed-size struct; text fields are NUL-terminated by the sender and again by the
  * receiver.
  */
@@ -15,6 +19,8 @@
 #include "base/msg.h"
 #include "vgpud/transports/unix_proto.h"
 #include "wire/layout.h"
+
+#define IPC_EXECUTOR_VERSION 1u
 
 enum ipc_role { IPC_KEEPER = 1, IPC_BROKER = 2, IPC_EXECUTOR = 4 };
 
@@ -35,6 +41,7 @@ enum ipc_type {
 	IPC_LISTENING,	 /* result of LISTEN */
 	IPC_SYNCED,	 /* everything replayed */
 	IPC_RELOADED,	 /* fd: the configuration read anew; or why not */
+	IPC_UPGRADED,	 /* ok: end, without a word to the guests, the next vgpud takes over; or why not */
 	/* broker -> keeper */
 	IPC_READY,
 	IPC_LISTEN,
@@ -45,6 +52,7 @@ enum ipc_type {
 	IPC_SPAWN, /* answered by SPAWNED or EXITED */
 	IPC_KILL,
 	IPC_RELOAD, /* read the configuration anew; answered by RELOADED */
+	IPC_UPGRADE, /* become the vgpud that is installed now; answered by UPGRADED */
 	IPC_ASSIGN, /* a spare gets its channel; answered as SPAWN is from then on */
 	/* executor -> broker */
 	IPC_X_DEVICE, /* probe only: what the device is */
@@ -108,6 +116,7 @@ struct ipc_ready {
 	char text[IPC_TEXT_LEN]; /* !ok: why vgpud cannot start */
 };
 
+/* Of UPGRADED, too. */
 struct ipc_reloaded {
 	uint32_t ok;
 	char text[IPC_TEXT_LEN]; /* !ok: why nothing was changed */

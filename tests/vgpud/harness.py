@@ -54,9 +54,10 @@ class Vgpud:
         self.options = [f'run-dir={self.run}', f'state-dir={self.dir}/state', 'landlock=accept-missing',
                         'bar-budget=64G', 'spawn-burst=100', 'spare=off', *options]
         self.process = None
+        self.program, self.config = VGPUD, '/dev/null'
 
     def command(self):
-        return [str(VGPUD), '-c', '/dev/null'] + [w for o in self.options for w in ('-o', o)]
+        return [str(self.program), '-c', str(self.config)] + [w for o in self.options for w in ('-o', o)]
 
     def environment(self, **more):
         return dict(os.environ, VGPU_DRIVER=str(self.driver), **more)

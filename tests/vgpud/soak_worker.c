@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A program that computes and checks, over and over, until SIGTERM: data up, a kernel over it, data down.
+ * Says at its end how long the longest step of a round took since SIGUSR1, or since it began to compute.
  * Exit status 0 at SIGTERM, 1 when a call fails (its executor was killed, say), 3 when a result is wrong.
  */
 #include <stdint.h>
+#include <time.h>
 #include "load.h"
 
 #define N 4096
@@ -18,6 +20,29 @@ static const char ptx[] =
 	"mul.wide.u32 %rd3, %r2, 4;\nadd.u64 %rd2, %rd2, %rd3;\n"
 	"ld.global.u32 %r5, [%rd2];\nmad.lo.u32 %r5, %r5, 1664525, %r1;\nst.global.u32 [%rd2], %r5;\nret;\n}\n";
 
+static volatile sig_atomic_t forget;
+static double longest, last; /* s */
+
+static void on_forget(int sig)
+{
+	forget = 1;
+}
+
+/* A step ended: some calls, and checking what they did, which is microseconds. */
+static void step(void)
+{
+	struct timespec t;
+	double now;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	now = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	if (forget)
+		longest = forget = 0;
+	else if (last != 0 && now - last > longest)
+		longest = now - last;
+	last = now;
+}
+
 int main(void)
 {
 	static uint32_t host[N];
@@ -28,6 +53,7 @@ int main(void)
 	void *args[] = {&data, &seed};
 
 	load_open();
+	signal(SIGUSR1, on_forget);
 	CALL(cuModuleLoadData, &mod, ptx);
 	CALL(cuModuleGetFunction, &fn, mod, "mix");
 	for (uint64_t round = 0; !load_stop; round++) {
@@ -35,10 +61,13 @@ int main(void)
 		for (uint32_t i = 0; i < N; i++)
 			host[i] = i ^ seed;
 		CALL(cuMemcpyHtoD_v2, data, host, sizeof(host));
+		step();
 		for (int k = 0; k < 20; k++)
 			CALL(cuLaunchKernel, fn, N / 256, 1, 1, 256, 1, 1, 0, NULL, args, NULL);
+		step();
 		CALL(cuMemcpyDtoH_v2, host, data, sizeof(host));
 		CALL(cuMemFree_v2, data);
+		step();
 		for (uint32_t i = 0; i < N; i++) {
 			uint32_t want = i ^ seed;
 
@@ -53,5 +82,6 @@ int main(void)
 			printf("round %llu\n", (unsigned long long)round);
 		seed = seed * 22695477 + 1;
 	}
+	printf("longest pause %.1f ms\n", longest * 1e3);
 	return 0;
 }

@@ -250,12 +250,13 @@ struct asker {
 };
 int control_start(struct broker *b, int fd);
 void control_listening(struct broker *b, uint32_t id, int rc); /* of the VM's number, which may be nobody's by now */
-void control_reloaded(struct broker *b, const char *error); /* NULL: done */
 void control_event(struct broker *b); /* one was added: whoever waits for it is answered */
 
 /* commands.c */
 /* LISTENING: a new VM's socket; MOVED: that of one that got another number. DENIED: not waiting, but the error is that this user may not. */
-enum command_wait { WAIT_NOT, WAIT_LISTENING, WAIT_MOVED, WAIT_EVENT, WAIT_RELOAD, WAIT_DENIED };
+enum command_wait { WAIT_NOT, WAIT_LISTENING, WAIT_MOVED, WAIT_EVENT, WAIT_RELOAD, WAIT_UPGRADE, WAIT_DENIED };
+/* Whoever waits for it is told; error NULL: done. */
+void control_answered(struct broker *b, enum command_wait what, const char *error);
 /* *data, an error, or *wait: answered later by control_listening() (VM b->waited_vm) or control_event(). */
 struct vgpu_err *command_run(struct broker *b, const struct asker *who, json_t *q, json_t **data, enum command_wait *wait);
 

@@ -229,6 +229,16 @@ static struct vgpu_err *cmd_reload(const struct call *c, json_t **data)
 	return NULL;
 }
 
+/* What cannot be recorded, on a full disk say, is no reason to refuse the version that may help. */
+static struct vgpu_err *cmd_upgrade(const struct call *c, json_t **data)
+{
+	free(record(c, (struct change){.object = "", .text = ""}));
+	log_info("upgrade asked for by uid %u", c->who->uid);
+	to_keeper(c->broker, IPC_UPGRADE, NULL, 0);
+	*c->wait = WAIT_UPGRADE;
+	return NULL;
+}
+
 /* ---- looking ---- */
 
 static struct vgpu_err *cmd_list(const struct call *c, json_t **data)
@@ -329,6 +339,7 @@ static const struct {
 	{"connections", false, cmd_connections},   {"timeline", false, cmd_timeline},
 	{"events", false, cmd_events},		   {"audit", true, cmd_audit},
 	{"faults", false, cmd_faults},		   {"reload-config", true, cmd_reload},
+	{"upgrade", true, cmd_upgrade},
 };
 
 struct vgpu_err *command_run(struct broker *b, const struct asker *who, json_t *q, json_t **data, enum command_wait *wait)

@@ -154,14 +154,14 @@ static bool waits_for_vm(const struct client *c, uint32_t id)
 	return (c->waits == WAIT_LISTENING || c->waits == WAIT_MOVED) && c->waits_for == id;
 }
 
-void control_reloaded(struct broker *b, const char *error)
+void control_answered(struct broker *b, enum command_wait what, const char *error)
 {
 	cleanup_err struct vgpu_err *e = error ? err_new("%s", error) : NULL;
 
 	list_for_each(n, &b->clients) {
 		struct client *c = list_entry(n, struct client, node);
 
-		if (c->waits == WAIT_RELOAD)
+		if (c->waits == what)
 			reply_late(c, e, e ? NULL : json_object());
 	}
 }

@@ -147,10 +147,21 @@ static void on_reloaded(struct broker *b, struct msg *m)
 			list_entry(n, struct device, node)->sched.quantum = b->cfg.quantum_ns;
 		event_add(b, "reload-config", "", "the configuration was read anew");
 	}
-	control_reloaded(b, r->ok ? NULL : r->text);
+	control_answered(b, WAIT_RELOAD, r->ok ? NULL : r->text);
+}
+
+/* The next broker finds every guest as it is now. */
+static void on_upgraded(struct broker *b, struct msg *m)
+{
+	struct ipc_reloaded *r = (void *)m->payload;
+
+	r->text[IPC_TEXT_LEN - 1] = 0;
+	control_answered(b, WAIT_UPGRADE, r->ok ? NULL : r->text);
+	b->loop.stop = r->ok;
 }
 
 static void (*const handlers[IPC_TYPES])(struct broker *, struct msg *) = {
+	[IPC_UPGRADED] = on_upgraded,
 	[IPC_RELOADED] = on_reloaded,
 	[IPC_CONTROL] = on_control,  [IPC_CONN] = conn_announced,   [IPC_GONE] = on_gone,
 	[IPC_SPAWNED] = exec_spawned, [IPC_EXITED] = on_exited, [IPC_LISTENING] = on_listening,

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -84,6 +85,7 @@ int main(void)
 	cleanup_err struct vgpu_err *e = NULL;
 
 	log_init("vgpu-broker", LOG_L_INFO);
+	prctl(PR_SET_NAME, "vgpu-broker"); /* run by descriptor, it would be called by its number */
 	signal(SIGPIPE, SIG_IGN);
 	list_init(&b.devices);
 	list_init(&b.vms);

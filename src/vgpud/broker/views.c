@@ -133,14 +133,14 @@ json_t *status_view(struct broker *b)
 		vms++;
 	list_for_each(n, &b->execs)
 		executors += list_entry(n, struct bexec, node)->vm != NULL;
-	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s, s:s, s:s}", "version", VGPU_VERSION_STRING,
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s, s:s, s:s, s:I}", "version", VGPU_VERSION_STRING,
 			 "device", d->info.name, "device_memory", (json_int_t)d->info.total_mem,
 			 "device_memory_reserved", (json_int_t)device_reserved(d), "bar_budget",
 			 (json_int_t)b->cfg.bar_budget, "bar_reserved", (json_int_t)bar_reserved(b), "vms",
 			 (json_int_t)vms, "executors", (json_int_t)executors, "handovers", (json_int_t)d->handovers,
 			 "handover_mean_us", d->handovers ? (double)d->handover_wait_ns / (double)d->handovers / 1e3 : 0.0,
 			 "policy", "exclusive", "state", b->state_trouble[0] ? b->state_trouble : "stored",
-			 "spare", spare_state(d));
+			 "spare", spare_state(d), "upgrades", (json_int_t)b->cfg.upgrades);
 }
 
 #define TIMELINE_CELLS 24000u /* numbers in one answer: some 2 ms */

@@ -162,7 +162,13 @@ static void on_reload(struct keeper *k, struct msg *m)
 	link_send(k, IPC_RELOADED, &a, sizeof(a), &k->config_fd, e ? 0 : 1);
 }
 
+static void on_upgrade(struct keeper *k, struct msg *m)
+{
+	upgrade_begin(k);
+}
+
 static void (*const handlers[IPC_TYPES])(struct keeper *, struct msg *) = {
+	[IPC_UPGRADE] = on_upgrade,
 	[IPC_RELOAD] = on_reload,
 	[IPC_READY] = on_ready,	      [IPC_LISTEN] = on_listen, [IPC_UNLISTEN] = on_unlisten,
 	[IPC_MAKE] = on_make,	      [IPC_HANDOVER] = on_handover, [IPC_CLOSE] = on_close,
@@ -218,6 +224,11 @@ static void broker_exited(struct loop_io *io, uint32_t events)
 	loop_del(&k->loop, io);
 	fd_closep(&io->fd);
 	k->broker_pid = 0;
+	if (k->upgrade.going) {
+		upgrade_exec(k);
+		loop_timer_set(&k->restart_io, now); /* it could not: a broker of our own version */
+		return;
+	}
 	log_error("broker ended (%s %d)", WIFSIGNALED(status) ? "signal" : "status",
 		  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	if (!k->ready || now - k->broker_deaths[3] < DEATHS_WINDOW_NS) {
@@ -254,7 +265,7 @@ struct vgpu_err *link_start(struct keeper *k)
 	close(pair[1]);
 	if (pidfd < 0) {
 		close(pair[0]);
-		return err_sys(-pidfd, "starting %s", k->broker_path);
+		return err_sys(-pidfd, "starting vgpu-broker");
 	}
 	msg_chan_init(&k->link, pair[0], &ipc_table, IPC_KEEPER, IPC_BROKER);
 	k->link.state = IPC_S_START;

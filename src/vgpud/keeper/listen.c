@@ -240,6 +240,12 @@ static bool user_has_room(struct keeper *k, uint32_t uid)
 	return users < UNMADE_USER_MAX;
 }
 
+/* Only its end is of interest once it has said hello. */
+int conn_watch(struct conn *c)
+{
+	return loop_add(&c->keeper->loop, &c->io, c->io.fd, c->greeted ? EPOLLRDHUP : EPOLLIN | EPOLLRDHUP, conn_event, c);
+}
+
 static void conn_accepted(struct listener *l, int fd)
 {
 	struct keeper *k = l->keeper;
@@ -248,27 +254,25 @@ static void conn_accepted(struct listener *l, int fd)
 	socklen_t len = sizeof(peer);
 	bool greet = l->vm == 0;
 
-	if (!c || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || !user_has_room(k, peer.uid) ||
-	    loop_add(&k->loop, &c->io, fd, greet ? EPOLLIN | EPOLLRDHUP : EPOLLRDHUP, conn_event, c)) {
+	if (c)
+		*c = (struct conn){.keeper = k, .io.fd = fd, .greeted = !greet};
+	if (!c || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || !user_has_room(k, peer.uid) || conn_watch(c)) {
 		log_debug("%s: a connection of user %u dropped", l->path, peer.uid);
 		free(c);
 		close(fd);
 		return;
 	}
-	c->keeper = k;
 	c->id = ++k->next_conn;
 	c->vm = l->vm;
 	c->transport = l->vm ? IPC_IVSHMEM : IPC_UNIX;
 	c->uid = peer.uid;
-	c->memfd = -1;
+	conn_no_memory(c);
 	c->accepted_at = now_ns();
 	list_add_tail(&k->conns, &c->node);
 	if (greet && !k->deaf)
 		loop_timer_set(&k->accept_io, oldest_silent(k) + HELLO_NS);
-	if (!greet) {
-		c->greeted = true;
+	if (!greet)
 		conn_announce(c);
-	}
 }
 
 static void listener_event(struct loop_io *io, uint32_t events)
@@ -290,6 +294,11 @@ static void listener_event(struct loop_io *io, uint32_t events)
 	}
 }
 
+int listener_watch(struct listener *l)
+{
+	return loop_add(&l->keeper->loop, &l->io, l->io.fd, l->keeper->deaf ? 0 : EPOLLIN, listener_event, l);
+}
+
 static struct vgpu_err *listener_add(struct keeper *k, uint32_t vm, const char *path, int type, mode_t mode,
 				     uint32_t uid, uint32_t gid)
 {
@@ -304,14 +313,15 @@ static struct vgpu_err *listener_add(struct keeper *k, uint32_t vm, const char *
 		free(l);
 		return e;
 	}
-	rc = loop_add(&k->loop, &l->io, fd, k->deaf ? 0 : EPOLLIN, listener_event, l);
+	l->keeper = k;
+	l->io.fd = fd;
+	l->vm = vm;
+	rc = listener_watch(l);
 	if (rc) {
 		close(fd);
 		free(l);
 		return err_sys(-rc, "%s", path);
 	}
-	l->keeper = k;
-	l->vm = vm;
 	snprintf(l->path, sizeof(l->path), "%s", path);
 	list_add_tail(&k->listeners, &l->node);
 	if (!vm)

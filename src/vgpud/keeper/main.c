@@ -115,7 +115,7 @@ static struct vgpu_err *prepare_dirs(struct keeper *k)
 	char path[100];
 
 	e = make_dir(c->run_dir, 0755, -1u, -1u);
-	if (!e)
+	if (!e && k->lock_fd < 0)
 		e = take_lock(k);
 	snprintf(path, sizeof(path), "%s/vm", c->run_dir);
 	if (!e)
@@ -127,6 +127,7 @@ static struct vgpu_err *prepare_dirs(struct keeper *k)
 
 struct vgpu_err *seal_config(struct keeper *k)
 {
+	k->cfg->upgrades = k->upgrades;
 	k->config_fd = memfd_create("vgpud-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (k->config_fd < 0 || pwrite(k->config_fd, k->cfg, sizeof(*k->cfg), 0) != (ssize_t)sizeof(*k->cfg) ||
 	    fcntl(k->config_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL))
@@ -136,6 +137,8 @@ struct vgpu_err *seal_config(struct keeper *k)
 
 static struct vgpu_err *make_state(struct keeper *k)
 {
+	if (k->state_fd >= 0)
+		return NULL; /* the former program's */
 	k->state_fd = memfd_create("vgpud-state", MFD_CLOEXEC);
 	return k->state_fd < 0 ? err_sys(errno, "memfd for the state") : NULL;
 }
@@ -183,6 +186,8 @@ static struct vgpu_err *start_loop(struct keeper *k)
 		rc = loop_timer_init(&k->loop, &k->restart_io, on_restart, k);
 	if (!rc)
 		rc = listeners_init(k);
+	if (!rc)
+		rc = upgrade_init(k);
 	return rc ? err_sys(-rc, "event loop") : NULL;
 }
 
@@ -215,22 +220,45 @@ static void end_everything(struct keeper *k)
 		loop_fini(&k->loop);
 }
 
-static struct vgpu_err *start(struct keeper *k)
+/* The file is held, not its name: until this program is replaced, what it starts is of its own version. */
+static struct vgpu_err *open_program(enum where_what what, const char *name, int *fd)
 {
-	struct vgpu_err *e = NULL;
+	char path[PATH_MAX];
+
+	if (where_is(what, path, sizeof(path)))
+		return err_new("%s is not installed beside vgpud", name);
+	*fd = open(path, O_PATH | O_CLOEXEC);
+	return *fd < 0 ? err_sys(errno, "%s", path) : NULL;
+}
+
+static struct vgpu_err *find_programs(struct keeper *k)
+{
+	ssize_t n = readlink("/proc/self/exe", k->own_path, sizeof(k->own_path) - 1);
+	struct vgpu_err *e = n < 0 ? err_sys(errno, "/proc/self/exe") : NULL;
+
+	k->own_path[n > 0 ? n : 0] = 0;
+	if (!e)
+		e = open_program(WHERE_BROKER, "vgpu-broker", &k->broker_fd);
+	return e ? e : open_program(WHERE_EXECUTOR, "vgpu-executor", &k->executor_fd);
+}
+
+static struct vgpu_err *start(struct keeper *k, bool take)
+{
+	struct vgpu_err *e = find_programs(k);
 
 	raise_fd_limit();
-	if (where_is(WHERE_BROKER, k->broker_path, sizeof(k->broker_path)))
-		return err_new("vgpu-broker is not installed beside vgpud");
-	if (where_is(WHERE_EXECUTOR, k->executor_path, sizeof(k->executor_path)))
-		return err_new("vgpu-executor is not installed beside vgpud");
-	e = prepare_dirs(k);
+	if (!e && take)
+		e = upgrade_take(k);
+	if (!e)
+		e = prepare_dirs(k);
 	if (!e)
 		e = seal_config(k);
 	if (!e)
 		e = make_state(k);
 	if (!e)
 		e = start_loop(k);
+	if (!e && take)
+		e = upgrade_watch(k);
 	if (!e)
 		e = link_start(k);
 	return e;
@@ -240,16 +268,20 @@ int main(int argc, char **argv)
 {
 	static struct vgpud_config cfg;
 	static struct arguments a;
-	static struct keeper k = {.cfg = &cfg, .from = &a.from, .config_fd = -1, .state_fd = -1, .lock_fd = -1, .control_fd = -1, .link.fd = -1};
+	static struct keeper k = {.cfg = &cfg, .from = &a.from, .config_fd = -1, .broker_fd = -1, .executor_fd = -1, .state_fd = -1, .lock_fd = -1, .control_fd = -1, .link.fd = -1};
+	const enum upgrade_role role = upgrade_role();
 	cleanup_err struct vgpu_err *e = NULL;
 
 	log_init("vgpud", LOG_L_INFO);
+	k.argv = argv;
 	if (parse_arguments(argc, argv, &a))
 		return 2;
 	list_init(&k.listeners);
 	list_init(&k.conns);
 	list_init(&k.children);
 	config_defaults(&cfg);
+	if (role == UPGRADE_CHECK)
+		return upgrade_check(&k);
 	e = config_load(&cfg, &a.from);
 	if (!e && a.print)
 		return conf_print(stdout, config_keys, &cfg) ? 1 : 0;
@@ -262,7 +294,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (!e)
-		e = start(&k);
+		e = start(&k, role == UPGRADE_TAKE);
 	if (e) {
 		log_error("%s", e->text);
 		k.exit_status = 1;

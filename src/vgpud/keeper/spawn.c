@@ -68,16 +68,20 @@ static void map_own_user(uid_t uid, gid_t gid)
 	write_file("/proc/self/gid_map", line);
 }
 
-/* fds[i] becomes descriptor first + i; everything above ends. */
-static void arrange_fds(int first, const int *fds, int n)
+/* fds[i] becomes descriptor first + i, everything above ends; then prog, a file opened before, takes over. */
+static void __attribute__((noreturn)) become(int prog, const char *const argv[], int first, const int *fds, int n)
 {
 	int high[16];
 
 	for (int i = 0; i < n; i++)
-		high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, first + n);
+		high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, first + n + 1);
+	prog = fcntl(prog, F_DUPFD_CLOEXEC, first + n + 1);
 	for (int i = 0; i < n; i++)
 		dup2(high[i], first + i);
-	syscall(SYS_close_range, first + n, ~0u, 0);
+	dup3(prog, first + n, O_CLOEXEC);
+	syscall(SYS_close_range, first + n + 1, ~0u, 0);
+	execveat(first + n, "", (char *const *)argv, environ, AT_EMPTY_PATH);
+	_exit(127);
 }
 
 /* A child sees only variables that steer the driver library or a sanitizer. */
@@ -99,7 +103,8 @@ static void trim_environment(void)
 
 struct exec_start {
 	const struct vgpud_config *cfg;
-	const char *path, *kind;
+	int program;
+	const char *kind;
 	uint32_t uid, channel;
 	uint64_t bar_size; /* 0: a probe or a spare */
 	bool spare;
@@ -127,9 +132,7 @@ static void __attribute__((noreturn)) run_executor(const struct exec_start *s)
 	snprintf(memory, sizeof(memory), "%llu", (unsigned long long)s->cfg->executor_memory);
 	snprintf(context, sizeof(context), "%llu", (unsigned long long)s->cfg->context_overhead);
 	trim_environment();
-	arrange_fds(IPC_FD_SOCK, s->fds, s->n_fds);
-	execv(s->path, (char *const *)argv);
-	_exit(127);
+	become(s->program, argv, IPC_FD_SOCK, s->fds, s->n_fds);
 }
 
 static void child_free(struct child *c)
@@ -155,6 +158,11 @@ static void child_exited(struct loop_io *io, uint32_t events)
 	m.status = status;
 	link_send(c->keeper, IPC_EXITED, &m, sizeof(m), NULL, 0);
 	child_free(c);
+}
+
+int child_watch(struct child *c)
+{
+	return loop_add(&c->keeper->loop, &c->io, c->io.fd, EPOLLIN, child_exited, c);
 }
 
 /* Every living executor has its own uid out of the configured range. */
@@ -194,7 +202,7 @@ static int child_fds(struct child *c, int *exec_sock)
 static int child_start(struct keeper *k, struct child *c, struct conn *conn, int exec_sock, const char **what)
 {
 	cleanup_fd int driver = open(k->cfg->driver, O_RDONLY | O_CLOEXEC);
-	struct exec_start s = {.cfg = k->cfg, .path = k->executor_path, .channel = c->channel,
+	struct exec_start s = {.cfg = k->cfg, .program = k->executor_fd, .channel = c->channel,
 			       .spare = c->spare, .fds = {exec_sock, c->lease_fd, c->kick_fd, driver}, .n_fds = 4};
 	int pidfd = -1, rc;
 	pid_t pid;
@@ -216,11 +224,11 @@ static int child_start(struct keeper *k, struct child *c, struct conn *conn, int
 	if (pid < 0)
 		return pid;
 	c->pid = pid;
-	rc = loop_add(&k->loop, &c->io, pidfd, EPOLLIN, child_exited, c);
+	c->io.fd = pidfd;
+	rc = child_watch(c);
 	if (rc) { /* unwatched it would never be reaped */
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
-		close(pidfd);
 	}
 	return rc;
 }
@@ -374,12 +382,23 @@ int broker_spawn(struct keeper *k, int sock)
 	pid_t pid = fork_into(0, &pidfd);
 
 	if (pid == 0) {
-		arrange_fds(IPC_BFD_SOCK, fds, 3);
-		execv(k->broker_path, (char *const *)argv);
-		_exit(127);
+		become(k->broker_fd, argv, IPC_BFD_SOCK, fds, 3);
 	}
 	if (pid < 0)
 		return pid;
 	k->broker_pid = pid;
 	return pidfd;
+}
+
+pid_t spawn_plain(const char *path, char *const argv[], const int *fds, int n, int *pidfd)
+{
+	cleanup_fd int program = open(path, O_PATH | O_CLOEXEC);
+	pid_t pid;
+
+	if (program < 0)
+		return -errno;
+	pid = fork_into(0, pidfd);
+	if (pid == 0)
+		become(program, (const char *const *)argv, IPC_BFD_SOCK, fds, n);
+	return pid;
 }
