@@ -1,18 +1,22 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""kill -9 at random moments under load: an executor, a program, the broker; and the keeper.
+"""kill -9 at random moments under load: an executor, a program, the broker, vgpu-agent; and the keeper.
 
 Each time: the other tenant's results stay right, the one that was hit has a result again within a second, nothing
 is left over. --moments is 50 in the long version; a broker's moments are 3 s apart, for a keeper whose broker ends four
 times in 10 s gives up.
 """
+import http.client
 import os
 import random
 import select
 import signal
 import sys
+import threading
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../agent'))
+from agent import Agent  # noqa: E402
 from campaign import BUILD, SANITIZED, TIRELESS, Vgpud, Watch, hostile, options, run_as, start_loops
 from harness import Peer, alive, main, wait_for
 
@@ -25,8 +29,8 @@ ERR_KEEPER_GONE, VM_DEAD = 8, 3
 STATUS_WORD, ERROR_WORD = 40, 44  # in struct vgpu_header
 
 
-def registered():
-    v = Vgpud(*TIRELESS).__enter__()
+def registered(*options):
+    v = Vgpud(*TIRELESS, *options).__enter__()
     for name in ('hit', 'calm'):
         v.ok('register-vm', name=name, quota=1 << 28)
     return v
@@ -72,8 +76,8 @@ def report(what, times):
     assert times[-1] <= ARGS.recovery, f'{what}: {times[-1]:.2f} s until there was a result again'
 
 
-def campaign(what, hit, **watch):
-    v = registered()
+def campaign(what, hit, options=(), **watch):
+    v = registered(*options)
     try:
         w = Watch(v, **watch)
         (loop,) = start_loops(v, 'calm')
@@ -128,6 +132,54 @@ def test_broker():
         wait_for('the next moment', lambda: time.monotonic() - began > BROKER_APART_S)
         return took
     campaign('broker', hit, broker_may_end=True)
+
+
+def client(agent, method, path, body, stop):
+    """Asks without pause; an agent that is killed owes no answer."""
+    while not stop.is_set():
+        try:
+            agent.ask(path, method=method, body=body)
+        except (OSError, http.client.HTTPException):
+            pass
+
+
+def clients(agent, stop):
+    made = {'name': 'made', 'quota': 1 << 20}
+    work = [('GET', '/metrics', None), ('GET', '/v1/vms', None), ('POST', '/v1/assignments', made), ('DELETE', '/v1/assignments/made', None)]
+    threads = [threading.Thread(target=client, args=(agent, *w, stop)) for w in work]
+    for t in threads:
+        t.start()
+    return threads
+
+
+def kill_agent(v, port):
+    """Seconds from its death until one on the same port has answered what vgpud told it."""
+    stop = threading.Event()
+    agent = Agent(v.run, address=f'127.0.0.1:{port[0]}')
+    port[0] = agent.port
+    threads = clients(agent, stop)
+    moment()
+    began = time.monotonic()
+    agent.process.kill()
+    agent.process.communicate()
+    stop.set()
+    with Agent(v.run, address=f'127.0.0.1:{port[0]}') as new:
+        new.until('an answer', lambda: new.ask('/v1/vms')[0] == 200)
+        took = time.monotonic() - began
+        for t in threads:
+            t.join()
+        # Begun or not, a change is whole.
+        assert new.ask('/v1/assignments/made', method='DELETE')[0] in (200, 204, 404)
+    agent.dir.cleanup()
+    return took
+
+
+def test_agent():
+    """Restartable at once; vgpud does not notice but by descriptors it gives back."""
+    port = [0]
+    # Its own user may change things, and here the agent is that user.
+    options = ('user=nobody', 'group=nogroup') if os.geteuid() == 0 else ()
+    campaign('agent', lambda v: kill_agent(v, port), options)
 
 
 def test_keeper():

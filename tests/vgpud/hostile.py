@@ -149,6 +149,22 @@ def eventually_admitted(v, tenant):
     wait_for('somebody honest is let in', ask, 20)
 
 
+def test_header_overwritten():
+    """A guest can write it: only it suffers, and what starts in it next, after a reset, finds it as it was."""
+    with Vgpud() as v:
+        v.ok('register-vm', name='t', quota=1 << 26)
+        p = Peer(v.run, 't')
+        p.want(7)
+        assert p.wait_state(RUNNING, DEAD) == RUNNING, p.error()
+        length = 1536  # of struct vgpu_header, which has more
+        before = p.bar[:length]
+        p.bar[:length] = b'\xa5' * length
+        wait_for('the header is the host\'s again', lambda: p.bar[:length] == before, 5)
+        p.want(0)
+        p.wait_state(FREE)
+        p.close()
+
+
 def test_silent_peers():
     """Connections that never say hello are sent away."""
     with Vgpud() as v:

@@ -200,6 +200,8 @@ void conns_settle(struct broker *b);
 struct bconn *bconn_by_id(struct broker *b, uint32_t id);
 void conn_maybe_free(struct bconn *c);
 void conn_show_status(struct bconn *c, uint32_t status, uint32_t error);
+/* The whole header as it is to be; the guest can write it, so once a second as well. No interrupt. */
+void conn_show_header(struct bconn *c);
 void conn_look(struct bconn *c);
 
 /* channel.c */
@@ -208,6 +210,7 @@ void channel_fail(struct channel *ch, uint32_t error);
 void channel_look(struct channel *ch);
 void channel_period(struct channel *ch, uint64_t now);
 void channel_adopt(struct channel *ch);
+struct vgpu_channel_status channel_status(const struct channel *ch); /* as its guest is to see it */
 void channel_show(struct channel *ch);
 
 /* exec.c */

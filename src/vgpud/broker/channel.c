@@ -11,15 +11,24 @@ static void store32(vg_u32 *to, uint32_t v)
 	__atomic_store_n(to, v, __ATOMIC_RELEASE);
 }
 
+struct vgpu_channel_status channel_status(const struct channel *ch)
+{
+	return (struct vgpu_channel_status){
+		.state = ch_shown[ch->state],
+		.generation = ch->state == CH_FREE ? 0 : ch->generation,
+		.error = ch->state == CH_DEAD || ch->state == CH_RETIRED ? ch->error : VGPU_ERR_NONE,
+	};
+}
+
 /* State last: the guest reads error and generation after it. */
 void channel_show(struct channel *ch)
 {
 	struct bconn *c = ch->conn;
-	struct vgpu_channel_status *s = &c->header->channel[ch->index];
+	struct vgpu_channel_status *s = &c->header->channel[ch->index], now = channel_status(ch);
 
-	store32(&s->error, ch->state == CH_DEAD || ch->state == CH_RETIRED ? ch->error : VGPU_ERR_NONE);
-	store32(&s->generation, ch->state == CH_FREE ? 0 : ch->generation);
-	store32(&s->state, ch_shown[ch->state]);
+	store32(&s->error, now.error);
+	store32(&s->generation, now.generation);
+	store32(&s->state, now.state);
 	irq_raise(c->irqs[VGPU_VECTOR_VM]);
 	irq_raise(c->irqs[VGPU_VECTOR_CHANNEL(ch->index)]);
 }

@@ -76,29 +76,42 @@ void conn_show_status(struct bconn *c, uint32_t status, uint32_t error)
 		irq_raise(c->irqs[i]);
 }
 
-static void fill_header(struct bconn *c)
+static void fill_header(const struct bconn *c, struct vgpu_header *h)
 {
 	const struct vm_settings *s = &c->vm->set;
-	struct vgpu_header *h = c->header;
 
-	h->bar_size = c->bar_size;
-	h->vm_id = s->id;
-	h->priority = (uint32_t)s->priority;
-	h->weight = (uint32_t)s->weight;
-	h->quota = s->quota;
-	h->channels = c->n_channels;
-	h->extents = vgpu_extent_count(c->bar_size);
-	h->wish_off = VGPU_WISH_OFF;
-	h->channel_off = VGPU_CHANNEL_OFF;
-	h->channel_stride = VGPU_CHANNEL_STRIDE;
-	h->extent_off = VGPU_EXTENT_OFF;
-	h->devices = 1;
-	h->device = c->vm->device->info;
+	*h = (struct vgpu_header){
+		.magic = VGPU_MAGIC,
+		.version = VGPU_LAYOUT_VERSION,
+		.bar_size = c->bar_size,
+		.vm_id = s->id,
+		.priority = (uint32_t)s->priority,
+		.weight = (uint32_t)s->weight,
+		.quota = s->quota,
+		.status = c->vm->quarantined ? VGPU_VM_QUARANTINED : VGPU_VM_UP,
+		.error = c->vm->quarantined ? VGPU_ERR_QUARANTINED : VGPU_ERR_NONE,
+		.channels = c->n_channels,
+		.extents = vgpu_extent_count(c->bar_size),
+		.wish_off = VGPU_WISH_OFF,
+		.channel_off = VGPU_CHANNEL_OFF,
+		.channel_stride = VGPU_CHANNEL_STRIDE,
+		.extent_off = VGPU_EXTENT_OFF,
+		.devices = 1,
+		.device = c->vm->device->info,
+	};
 	h->device.total_mem = s->quota;
-	h->status = c->vm->quarantined ? VGPU_VM_QUARANTINED : VGPU_VM_UP;
-	h->version = VGPU_LAYOUT_VERSION;
+	for (unsigned i = 0; i < c->n_channels; i++)
+		h->channel[i] = channel_status(&c->channel[i]);
+}
+
+void conn_show_header(struct bconn *c)
+{
+	struct vgpu_header h;
+
+	fill_header(c, &h);
+	memcpy((char *)c->header + sizeof(h.magic), (char *)&h + sizeof(h.magic), sizeof(h) - sizeof(h.magic));
 	/* Last: a guest that sees the magic sees the rest. */
-	__atomic_store_n(&h->magic, VGPU_MAGIC, __ATOMIC_RELEASE);
+	__atomic_store_n(&c->header->magic, h.magic, __ATOMIC_RELEASE);
 }
 
 void conn_look(struct bconn *c)
@@ -373,7 +386,7 @@ static void conn_give(struct bconn *c)
 {
 	struct ipc_handover h = {.conn = c->id, .status = VGPU_UNIX_OK};
 
-	fill_header(c);
+	conn_show_header(c);
 	c->handed = true;
 	c->logged = worth_telling(c->vm);
 	if (c->logged) {

@@ -25,7 +25,11 @@ static void on_period(struct loop_io *io, uint32_t events)
 	list_for_each(it, &b->conns) {
 		struct bconn *c = list_entry(it, struct bconn, node);
 
-		for (unsigned i = 0; c->made && b->ready && i < c->n_channels; i++)
+		if (!c->made || !b->ready)
+			continue;
+		if (!c->gone)
+			conn_show_header(c); /* a guest that has overwritten it finds it again after a restart */
+		for (unsigned i = 0; i < c->n_channels; i++)
 			channel_period(&c->channel[i], now);
 	}
 }

@@ -176,12 +176,8 @@ static void show_settings(struct vm *vm)
 	list_for_each(n, &vm->broker->conns) {
 		struct bconn *c = list_entry(n, struct bconn, node);
 
-		if (c->vm != vm || !c->made)
-			continue;
-		c->header->priority = (uint32_t)vm->set.priority;
-		c->header->weight = (uint32_t)vm->set.weight;
-		c->header->quota = vm->set.quota;
-		c->header->device.total_mem = vm->set.quota;
+		if (c->vm == vm && c->made)
+			conn_show_header(c);
 	}
 	quota_publish(vm);
 }
