@@ -103,12 +103,13 @@ def kvm_works(run_dir, image):
 
 class VM:
     def __init__(self, image, run_dir, name='vm', ivshmem=None, memory_mib=512, vectors=33,
-                 machine='q35', accel='tcg', reboot=False, seabios=False, hotplug=False, extra=()):
+                 machine='q35', accel='tcg', reboot=False, seabios=False, hotplug=False, append='', extra=()):
         self.image, self.name = image, name
         self.dir = os.path.join(run_dir, name)
         self.ivshmem, self.vectors = ivshmem, vectors
         self.memory_mib, self.machine, self.accel = memory_mib, machine, accel
         self.reboot, self.seabios, self.hotplug = reboot, seabios, hotplug
+        self.kernel_args = f'{KERNEL_ARGS} {append}'
         self.extra = list(extra)
         self.proc = None
         self.jobs = {}
@@ -143,7 +144,7 @@ class VM:
                 '-smp', '1,maxcpus=2', '-m', str(self.memory_mib),
                 '-cpu', 'host' if self.accel == 'kvm' else 'qemu64,+rdrand',
                 '-nodefaults', '-display', 'none', '-kernel', self.image.kernel,
-                '-initrd', self.image.initrd, '-append', KERNEL_ARGS,
+                '-initrd', self.image.initrd, '-append', self.kernel_args,
                 '-serial', 'file:' + self.console,
                 '-chardev', f'socket,id=qmp,path={qmp}', '-mon', 'chardev=qmp,mode=control',
                 '-chardev', f'socket,id=agent,path={agent}', '-device', 'virtio-serial-pci',
@@ -305,7 +306,7 @@ class VM:
 
     # ---- the VM as a whole ----
 
-    def _forget_jobs(self):
+    def forget_jobs(self):
         for job in list(self.jobs.values()):
             self.jobs.pop(job.id, None)
             job.status = -1
@@ -314,7 +315,7 @@ class VM:
         """Hard reset, as the reset button; waits for the next boot. Needs reboot=True."""
         count = self.hellos
         self.qmp('system_reset')
-        self._forget_jobs()
+        self.forget_jobs()
         self.wait_hello(timeout, count + 1)
 
     def panic(self, timeout=BOOT_S):
@@ -323,7 +324,7 @@ class VM:
         self.spawn('echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger')
         if self.reboot:
             self.wait_hello(timeout, count + 1)
-            self._forget_jobs()
+            self.forget_jobs()
         else:
             self.wait_end(timeout)
 
