@@ -112,6 +112,7 @@ const struct command commands[] = {
 	{"show-health", "what is wrong; exit status 5 if anything is", "health", .view = view_health, .run = health_run},
 	{"show-connections", "who is connected", "connections", .view = view_connections},
 	{"show-metrics", "counters of each VM", "list-vms", .options = metrics_options, .view = view_metrics},
+	{"show-latency", "waiting, execution, end to end: quantiles of each VM", "list-vms", .view = view_latency},
 	{"top", "who uses the device, live, full screen", NULL, .run = top_run},
 	{"events", "what happened; --follow: what happens", "events", .view = view_events, .run = events_run},
 	{"faults", "timeouts, crashes, protocol violations", "faults", KNOWN_VM, .view = view_faults, .optional = true},

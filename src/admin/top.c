@@ -18,10 +18,12 @@
 
 #define PERIOD_MS 1000
 #define ROWS_MAX 4096
+#define WIDE 110u /* columns: room for latencies too */
 
 struct row {
 	const char *name, *priority, *status; /* in the answer */
-	double asked, got, wait;	      /* fractions of the time between two answers */
+	double asked, got;		      /* fractions of the time between two answers */
+	char wait_p99[VIEW_CELL], latency_p99[VIEW_CELL]; /* since vgpud began */
 	double units, launches, bytes;	      /* per second */
 	int64_t weight, cap, reservation, used, quota, faults;
 };
@@ -77,10 +79,11 @@ static struct row row_of(json_t *vm, json_t *old, double seconds)
 		.faults = (int64_t)number(vm, "faults"),
 	};
 
+	view_cell(&(struct view_column){"queue_wait_p99_seconds", "", VIEW_DURATION}, vm, r.wait_p99);
+	view_cell(&(struct view_column){"latency_p99_seconds", "", VIEW_DURATION}, vm, r.latency_p99);
 	if (!o || seconds <= 0)
 		return r;
 	r.got = (number(vm, "device_seconds") - number(o, "device_seconds")) / seconds;
-	r.wait = (number(vm, "wait_seconds") - number(o, "wait_seconds")) / seconds;
 	r.units = (number(vm, "units") - number(o, "units")) / seconds;
 	r.launches = (number(vm, "launches") - number(o, "launches")) / seconds;
 	r.bytes = (number(vm, "bytes") - number(o, "bytes")) / seconds;
@@ -130,19 +133,26 @@ static void bar(double got, double asked, unsigned cells, char *out)
 	out[cells] = 0;
 }
 
+static unsigned cells_of(const struct screen *s)
+{
+	return s->width < WIDE ? 10 : s->width < WIDE + 80 ? s->width - WIDE + 10 : 90;
+}
+
 static void draw_row(const struct screen *s, const struct row *r)
 {
-	char line[512], gauge[128], launches[16], bytes[16], used[24], quota[24];
-	unsigned cells = s->width > 100 ? (s->width - 90 < 100 ? s->width - 90 : 100) : 10;
+	char line[512], gauge[128], launches[16], bytes[16], used[24], quota[24], times[2 * VIEW_CELL + 4] = "";
+	unsigned cells = cells_of(s);
 
 	bar(r->got, r->asked, cells, gauge);
+	if (s->width >= WIDE)
+		snprintf(times, sizeof(times), " %8.8s %8.8s", r->wait_p99, r->latency_p99);
 	rate(r->launches, launches);
 	rate(r->bytes, bytes);
 	units_size_text((uint64_t)r->used, used, sizeof(used));
 	units_size_text((uint64_t)r->quota, quota, sizeof(quota));
-	snprintf(line, sizeof(line), "%-12.12s %-3.3s %3lld %5.1f %5.1f %s %6.6s %6.6s %9.9s/%-9.9s %2lld %-.11s", r->name,
+	snprintf(line, sizeof(line), "%-12.12s %-3.3s %3lld %5.1f %5.1f %s %6.6s %6.6s %9.9s/%-9.9s%s %2lld %-.11s", r->name,
 		 r->priority ? r->priority : "", (long long)r->weight, 100 * r->asked, 100 * r->got, gauge, launches, bytes,
-		 used, quota, (long long)r->faults, r->status ? r->status : "");
+		 used, quota, times, (long long)r->faults, r->status ? r->status : "");
 	put_line(s, line, strcmp(r->status ? r->status : "", "quarantined") ? "" : "\033[1;31m");
 }
 
@@ -161,9 +171,9 @@ static void draw_head(const struct screen *s, json_t *status, const struct row *
 	snprintf(line, sizeof(line), "busy %5.1f %%   %zu VMs, %.0f executors   memory reserved %s of %s   hand-over %.0f us",
 		 100 * busy, n, number(status, "executors"), used, total, number(status, "handover_mean_us"));
 	put_line(s, line, "");
-	snprintf(line, sizeof(line), "%-12s %-3s %3s %5s %5s %-*s %6s %6s %19s %2s %s", "NAME", "PRI", "WGT", "ASK %", "GOT %",
-		 s->width > 100 ? (int)(s->width - 90 < 100 ? s->width - 90 : 100) : 10, "", "LNCH/s", "B/s", "MEMORY / QUOTA   ",
-		 "FL", "STATUS");
+	snprintf(line, sizeof(line), "%-12s %-3s %3s %5s %5s %-*s %6s %6s %19s%s %2s %s", "NAME", "PRI", "WGT", "ASK %", "GOT %",
+		 (int)cells_of(s), "", "LNCH/s", "B/s", "MEMORY / QUOTA   ", s->width >= WIDE ? " WAIT P99  E2E P99" : "", "FL",
+		 "STATUS");
 	put_line(s, line, "\033[7m");
 }
 

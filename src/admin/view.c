@@ -45,6 +45,17 @@ static void microseconds(const struct view_column *c, json_t *v, char *out)
 	snprintf(out, VIEW_CELL, "%.1f us", json_number_value(v));
 }
 
+static void duration(const struct view_column *c, json_t *v, char *out)
+{
+	static const char *const units[] = {"us", "ms", "s"};
+	double n = json_number_value(v) * 1e6;
+	unsigned i;
+
+	for (i = 0; n >= 999.95 && i < 2; i++)
+		n /= 1000;
+	snprintf(out, VIEW_CELL, "%.1f %s", n, units[i]);
+}
+
 static void moment(const struct view_column *c, json_t *v, char *out)
 {
 	time_t t = (time_t)(json_integer_value(v) / 1000);
@@ -62,7 +73,7 @@ static void (*const kinds[])(const struct view_column *c, json_t *v, char *out) 
 	[VIEW_TEXT] = text,	  [VIEW_COUNT] = count,	    [VIEW_BYTES] = bytes,
 	[VIEW_SECONDS] = seconds, [VIEW_NS] = seconds,	    [VIEW_PERCENT] = percent,
 	[VIEW_OF_100] = percent,  [VIEW_MICROSECONDS] = microseconds, [VIEW_TIME] = moment,
-	[VIEW_YES] = yes,	  [VIEW_TABLE] = text,
+	[VIEW_YES] = yes,	  [VIEW_TABLE] = text,	    [VIEW_DURATION] = duration,
 };
 
 void view_cell(const struct view_column *c, json_t *row, char out[VIEW_CELL])
@@ -181,18 +192,38 @@ static bool ends_with(const char *s, size_t n, const char *end)
 	return n > m && !strncmp(s + n - m, end, m);
 }
 
-static void print_family(FILE *out, const struct view_column *c, bool open)
+static void print_head(FILE *out, const char *name, int len, const char *type, const char *help, bool open)
 {
 	static const char *const units[] = {"seconds", "bytes", "ratio"};
+
+	fprintf(out, "# TYPE openvgpu_%.*s %s\n", len, name, type);
+	for (size_t i = 0; open && i < sizeof(units) / sizeof(*units); i++)
+		if (ends_with(name, (size_t)len, units[i]))
+			fprintf(out, "# UNIT openvgpu_%.*s %s\n", len, name, units[i]);
+	fprintf(out, "# HELP openvgpu_%.*s %s\n", len, name, help);
+}
+
+static void print_family(FILE *out, const struct view_column *c, bool open)
+{
 	size_t n = strlen(c->metric);
 	bool counter = ends_with(c->metric, n, "_total");
 	int len = (int)(open && counter ? n - strlen("_total") : n); /* OpenMetrics names a counter without it */
 
-	fprintf(out, "# TYPE openvgpu_%.*s %s\n", len, c->metric, counter ? "counter" : "gauge");
-	for (size_t i = 0; open && i < sizeof(units) / sizeof(*units); i++)
-		if (ends_with(c->metric, (size_t)len, units[i]))
-			fprintf(out, "# UNIT openvgpu_%.*s %s\n", len, c->metric, units[i]);
-	fprintf(out, "# HELP openvgpu_%.*s %s\n", len, c->metric, c->title);
+	print_head(out, c->metric, len, counter ? "counter" : "gauge", c->title, open);
+}
+
+/* {vm="a",device="b" and whatever follows. */
+static void print_labels(FILE *out, const char *label, json_t *row)
+{
+	const char *device = json_string_value(json_object_get(row, "device"));
+
+	fprintf(out, "{%s=\"", label);
+	print_label(out, json_string_value(json_object_get(row, "name")));
+	if (device) {
+		fputs("\",device=\"", out);
+		print_label(out, device);
+	}
+	fputc('"', out);
 }
 
 void view_metrics_print(FILE *out, json_t *data, const struct view_column *columns, const char *label, bool open)
@@ -207,10 +238,49 @@ void view_metrics_print(FILE *out, json_t *data, const struct view_column *colum
 		if (!label)
 			fprintf(out, "openvgpu_%s %.17g\n", c->metric, metric_value(c, data));
 		json_array_foreach(label ? data : NULL, i, row) {
-			fprintf(out, "openvgpu_%s{%s=\"", c->metric, label);
-			print_label(out, json_string_value(json_object_get(row, "name")));
-			fprintf(out, "\"} %.17g\n", metric_value(c, row));
+			fprintf(out, "openvgpu_%s", c->metric);
+			print_labels(out, label, row);
+			fprintf(out, "} %.17g\n", metric_value(c, row));
 		}
+	}
+}
+
+static void print_histogram(FILE *out, const char *name, json_t *edges, json_t *row, json_t *h)
+{
+	json_t *buckets = json_object_get(h, "buckets"), *edge;
+	json_int_t count = json_integer_value(json_object_get(h, "count"));
+	size_t i;
+
+	json_array_foreach(edges, i, edge) {
+		fprintf(out, "openvgpu_%s_bucket", name);
+		print_labels(out, "vm", row);
+		fprintf(out, ",le=\"%.12g\"} %lld\n", json_number_value(edge),
+			(long long)json_integer_value(json_array_get(buckets, i)));
+	}
+	fprintf(out, "openvgpu_%s_bucket", name);
+	print_labels(out, "vm", row);
+	fprintf(out, ",le=\"+Inf\"} %lld\nopenvgpu_%s_count", (long long)count, name);
+	print_labels(out, "vm", row);
+	fprintf(out, "} %lld\nopenvgpu_%s_sum", (long long)count, name);
+	print_labels(out, "vm", row);
+	fprintf(out, "} %.17g\n", json_number_value(json_object_get(h, "sum_seconds")));
+}
+
+void view_histograms_print(FILE *out, json_t *data, bool open)
+{
+	static const struct {
+		const char *key, *metric, *help;
+	} families[] = {
+		{"queue_wait", "vm_queue_wait_seconds", "From asking for the device to getting it, by vgpud's clock"},
+		{"execution", "vm_execution_seconds", "A unit of work on the device, as executors claim"},
+		{"latency", "vm_latency_seconds", "A unit of work from submission to completion, as executors claim"},
+	};
+	json_t *edges = json_object_get(data, "edges_seconds"), *row;
+
+	for (size_t k = 0, i; k < sizeof(families) / sizeof(*families); k++) {
+		print_head(out, families[k].metric, (int)strlen(families[k].metric), "histogram", families[k].help, open);
+		json_array_foreach(json_object_get(data, "vms"), i, row)
+			print_histogram(out, families[k].metric, edges, row, json_object_get(row, families[k].key));
 	}
 }
 

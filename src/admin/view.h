@@ -18,6 +18,7 @@ enum view_kind {
 	VIEW_PERCENT, /* a fraction */
 	VIEW_OF_100,  /* a percentage; 0: none */
 	VIEW_MICROSECONDS,
+	VIEW_DURATION, /* seconds, shown in the unit that fits */
 	VIEW_TIME, /* ms since 1970 */
 	VIEW_YES,
 	VIEW_TABLE
@@ -35,9 +36,12 @@ struct view_column {
 #define VIEW_CELL 64
 
 void view_print(FILE *out, json_t *data, const struct view_column *columns, enum view_form form);
-/* The families of `columns`: a sample for each row of the array, labelled with its "name"; or, label NULL, one
- * for the object. open: as OpenMetrics, without its last line; otherwise Prometheus' text. */
+/* The families of `columns`: a sample for each row of the array, labelled with its "name" and, if it has one, its
+ * "device"; or, label NULL, one for the object. open: as OpenMetrics, without its last line; otherwise Prometheus'
+ * text. */
 void view_metrics_print(FILE *out, json_t *data, const struct view_column *columns, const char *label, bool open);
+/* The answer to "histograms": a family for each of them. */
+void view_histograms_print(FILE *out, json_t *data, bool open);
 /* One value, as text. */
 void view_cell(const struct view_column *c, json_t *row, char out[VIEW_CELL]);
 #endif

@@ -66,6 +66,12 @@ const struct view_column view_vm[] = {
 	{"unsupported_calls", "Unsupported calls", VIEW_COUNT},
 	{"faults", "Faults", VIEW_COUNT},
 	{"executors_started", "Executors started", VIEW_COUNT},
+	{"queue_wait_p50_seconds", "Wait for the device, median", VIEW_DURATION},
+	{"queue_wait_p99_seconds", "Of 99 % at most", VIEW_DURATION},
+	{"execution_p50_seconds", "Execution, median (claimed)", VIEW_DURATION},
+	{"execution_p99_seconds", "Of 99 % at most", VIEW_DURATION},
+	{"latency_p50_seconds", "End to end, median (claimed)", VIEW_DURATION},
+	{"latency_p99_seconds", "Of 99 % at most", VIEW_DURATION},
 	{"channels", "Channels", VIEW_TABLE, channels},
 	{NULL}};
 
@@ -84,6 +90,21 @@ const struct view_column view_metrics[] = {
 	{"unsupported_calls", "Calls answered NOT_SUPPORTED", VIEW_COUNT, NULL, "vm_unsupported_calls_total"},
 	{"executors_started", "Executors started", VIEW_COUNT, NULL, "vm_executors_started_total"},
 	{"connections", "Connections", VIEW_COUNT, NULL, "vm_connections"},
+	{"channels_used", "Channels in use", VIEW_COUNT, NULL, "vm_channels_used"},
+	{"retired_channels", "Channels given up, their memory could not be zeroed", VIEW_COUNT, NULL, "vm_channels_retired_total"},
+	{NULL}};
+
+const struct view_column view_latency[] = {
+	{"name", "NAME", VIEW_TEXT},
+	{"queue_wait_p50_seconds", "WAIT P50", VIEW_DURATION},
+	{"queue_wait_p95_seconds", "P95", VIEW_DURATION},
+	{"queue_wait_p99_seconds", "P99", VIEW_DURATION},
+	{"execution_p50_seconds", "EXECUTION P50", VIEW_DURATION},
+	{"execution_p95_seconds", "P95", VIEW_DURATION},
+	{"execution_p99_seconds", "P99", VIEW_DURATION},
+	{"latency_p50_seconds", "END TO END P50", VIEW_DURATION},
+	{"latency_p95_seconds", "P95", VIEW_DURATION},
+	{"latency_p99_seconds", "P99", VIEW_DURATION},
 	{NULL}};
 
 const struct view_column view_status[] = {
@@ -99,6 +120,9 @@ const struct view_column view_status[] = {
 	{"spare", "Spare executor", VIEW_TEXT},
 	{"handovers", "Lease hand-overs", VIEW_COUNT},
 	{"handover_mean_us", "Mean wait for a hand-over", VIEW_MICROSECONDS},
+	{"queue_wait_p50_seconds", "Wait for the device, median", VIEW_DURATION},
+	{"queue_wait_p95_seconds", "Of 95 % at most", VIEW_DURATION},
+	{"queue_wait_p99_seconds", "Of 99 % at most", VIEW_DURATION},
 	{"state", "State", VIEW_TEXT},
 	{"upgrades", "Upgrades since its start", VIEW_COUNT},
 	{NULL}};

@@ -32,7 +32,7 @@ struct agent {
 
 /* What a page needs of vgpud; all of it is of one moment. */
 struct state {
-	json_t *vms, *status, *health, *connections; /* NULL while vgpud does not answer */
+	json_t *vms, *status, *health, *connections, *histograms; /* NULL while vgpud does not answer */
 	char error[sizeof(struct vgpu_err)]; /* why not */
 	double seconds;	 /* the look took */
 	uint64_t at_ms;	 /* of the last that succeeded, since 1970; 0: none */

@@ -13,6 +13,9 @@ static const struct view_column of_host[] = {
 	{"bar_reserved", "Of it, what is reserved", VIEW_BYTES, NULL, "bar_reserved_bytes"},
 	{"vms", "Registered VMs", VIEW_COUNT, NULL, "vms"},
 	{"executors", "Running executors", VIEW_COUNT, NULL, "executors"},
+	{"busy_seconds", "Time somebody held the device", VIEW_SECONDS, NULL, "device_busy_seconds_total"},
+	{"waiting_vms", "VMs that wait for the device now", VIEW_COUNT, NULL, "scheduler_waiting_vms"},
+	{"lease_holders", "Programs that hold it now: more than one when a unit overruns", VIEW_COUNT, NULL, "scheduler_holders"},
 	{"handovers", "Lease hand-overs", VIEW_COUNT, NULL, "handovers_total"},
 	{"handover_mean_us", "Mean wait for a hand-over", VIEW_MICROSECONDS, NULL, "handover_wait_mean_seconds"},
 	{NULL}};
@@ -42,6 +45,7 @@ static char *metrics(const struct state *s, size_t *len, bool open)
 	if (s->status) {
 		view_metrics_print(f, s->status, of_host, NULL, open);
 		view_metrics_print(f, s->vms, view_metrics, "vm", open);
+		view_histograms_print(f, s->histograms, open);
 	}
 	if (open)
 		fputs("# EOF\n", f);
@@ -122,8 +126,11 @@ char *page_vms(const struct state *s, size_t *len)
 
 char *page_usage(const struct state *s, size_t *len)
 {
-	static const char *const keys[] = {"name", "share", "device_seconds", "wait_seconds", "launches", "bytes",
-					   "quota_used", "faults", "unsupported_calls", NULL};
+	static const char *const keys[] = {
+		"name", "device", "share", "device_seconds", "wait_seconds", "launches", "units", "bytes", "quota_used",
+		"faults", "unsupported_calls", "queue_wait_p50_seconds", "queue_wait_p95_seconds", "queue_wait_p99_seconds",
+		"execution_p50_seconds", "execution_p95_seconds", "execution_p99_seconds", "latency_p50_seconds",
+		"latency_p95_seconds", "latency_p99_seconds", NULL};
 
 	return json_page(pick(s->vms, keys), len);
 }

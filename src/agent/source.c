@@ -98,7 +98,8 @@ static void forget(struct state *s)
 	json_decref(s->status);
 	json_decref(s->health);
 	json_decref(s->connections);
-	s->vms = s->status = s->health = s->connections = NULL;
+	json_decref(s->histograms);
+	s->vms = s->status = s->health = s->connections = s->histograms = NULL;
 }
 
 static void look(struct state *s)
@@ -117,6 +118,8 @@ static void look(struct state *s)
 	}
 	if (!e)
 		e = ask(&l, "connections", &s->connections);
+	if (!e)
+		e = ask(&l, "histograms", &s->histograms);
 	if (!e)
 		e = ask(&l, "health", &s->health);
 	if (!e)

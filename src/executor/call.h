@@ -30,6 +30,7 @@
 #define EXEC_TAKEN 32u /* a power of two: entries copied at once, so that their cache misses overlap */
 #define EXEC_MARK_UNITS 32u   /* at most: so often the watchdog sees progress */
 #define EXEC_MARKS 64u
+#define EXEC_SEEN 64u /* a power of two */
 #define EXEC_MARK_STREAMS 8u
 #define EXEC_MARK_CALLS 16u
 #define EXEC_HELPERS 64u
@@ -59,6 +60,7 @@ struct call {
 /* A point in the work ring and the events that say when everything before it has completed. */
 struct mark {
 	uint64_t closed_at; /* ns */
+	uint64_t begun_at, seen_at; /* ns: before its first unit was issued; first seen in the ring */
 	uint64_t index;
 	uint32_t units, kernels, events, calls; /* kernels: those units that need the lease */
 	bool awaited; /* the guest waits for it: an answer or staging memory */
@@ -81,6 +83,10 @@ struct exec_marks {
 	bool reaping, stop, wanted;
 	uint64_t reaped; /* while reaping: the mark whose events the reaper waits for; it stays */
 	uint64_t popped_at, unit_ns; /* under lock: last completion; how long a unit takes, smoothed */
+	struct {
+		uint32_t units;
+		uint64_t since, told; /* ns: it began; the one before ended */
+	} batch; /* under lock: popped in one look */
 	struct mark open; /* being collected; decoder only */
 	bool failed;	  /* decoder only: the open mark cannot be closed, serving ends */
 	struct mark_stream {
@@ -120,6 +126,15 @@ struct exec_held {
 	bool moved;	/* an entry has left: parked calls may run */
 };
 
+/* When work entries were first seen in the ring: those below `head`, and not below the one before, at `ns`. */
+struct exec_seen {
+	struct {
+		uint64_t head, ns;
+	} at[EXEC_SEEN]; /* a ring, oldest first */
+	uint32_t first, n;
+	uint64_t head;
+};
+
 struct exec_throttle {
 	uint64_t room[EXEC_LIMITS]; /* as exec_ops.room said, less what was charged since */
 	bool waits;		    /* this turn an entry waits for room */
@@ -148,6 +163,7 @@ struct exec {
 	/* Work entries copied from the ring, not issued yet: indexes work_tail <= i < work_taken. */
 	struct vgpu_entry taken[EXEC_TAKEN];
 	uint64_t work_taken;
+	struct exec_seen seen; /* decoder only */
 	struct handles handles;
 	pthread_mutex_t mem_lock; /* mem, textures, mapped, images_bytes, data of images */
 	pthread_mutex_t primary_lock; /* primary */
@@ -226,6 +242,7 @@ static inline uint64_t exec_in_flight(struct exec *x) /* kernels; decoder only *
 /* marks.c */
 int marks_start(struct exec *x);
 void marks_stop(struct exec *x);
+void marks_begin(struct exec *x, const struct call *c); /* before an entry is issued */
 bool marks_touch(struct exec *x, struct call *c); /* an entry enqueued on c->stream; false: its context is gone */
 void marks_close(struct exec *x);		  /* end the open mark: record its events */
 void marks_poll(struct exec *x);		  /* pop what has completed; never blocks */
@@ -251,6 +268,10 @@ void gate_stop(struct exec *x);
 bool gate_open(struct exec *x); /* may a kernel be issued now? */
 void gate_step(struct exec *x); /* hand over when due */
 uint64_t gate_idle(struct exec *x); /* nothing to do and the device is drained; ns after which to call again, 0: never */
+
+/* seen.c */
+void seen_note(struct exec *x, uint64_t head); /* the guest has published entries below this */
+uint64_t seen_at(const struct exec *x, uint64_t index); /* ns; of an entry that is not issued */
 
 /* throttle.c */
 void throttle_ask(struct exec *x);

@@ -20,6 +20,7 @@ struct cuda_driver; /* cuda/loader.h: function table of the dlopen()ed driver */
 
 /* Lease and quota as functions, so that tests and the null backend can supply their own. All are
  * called from executor threads, thread-safe, and never block on the guest. */
+enum exec_time { EXEC_EXECUTION, EXEC_LATENCY }; /* as in lease_page.h */
 enum exec_limit { EXEC_LAUNCHES, EXEC_BYTES, EXEC_DEPTH, EXEC_LIMITS };
 
 struct exec_ops {
@@ -40,6 +41,9 @@ struct exec_ops {
 	 * only, ended by one at a time. */
 	void (*unit_begin)(void *ctx);
 	void (*units_end)(void *ctx, uint32_t n);
+	/* For metrics; NULL: nobody wants to know. n units took so long each: on the device, or from the first look at
+	 * them in the ring until they were seen complete. One caller at a time. */
+	void (*unit_times)(void *ctx, enum exec_time what, uint32_t n, uint64_t ns);
 	/* Device memory, counted across all executors of the VM. 0 or -EDQUOT. */
 	int (*quota_take)(void *ctx, uint64_t bytes);
 	void (*quota_give)(void *ctx, uint64_t bytes);

@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+_Static_assert((int)EXEC_EXECUTION == LEASE_EXECUTION && (int)EXEC_LATENCY == LEASE_LATENCY, "one order");
+
 /* A missed wake-up costs at most this; the broker may also be restarting. */
 #define WAIT_NS 100000000L
 
@@ -202,4 +204,12 @@ void lease_unit_begin(void *ctx)
 void lease_units_end(void *ctx, uint32_t n)
 {
 	count_up(&((struct process *)ctx)->page->units_ended, n);
+}
+
+void lease_unit_times(void *ctx, enum exec_time what, uint32_t n, uint64_t ns)
+{
+	struct lease_times *t = &((struct process *)ctx)->page->times[what];
+
+	count_up(&t->count[hist_bucket(ns)], n);
+	count_up(&t->sum, n * ns);
 }

@@ -24,6 +24,7 @@
 #define VGPU_LEASE_PAGE_H
 #include <stdatomic.h>
 #include <stdint.h>
+#include "base/histogram.h"
 
 #define LEASE_PAGE_SIZE 4096u
 
@@ -40,6 +41,18 @@ enum lease_waiters {
  * away in each such moment, the lease would go to whoever else has work for a whole turn: with weights of 1 : 100
  * the small one had 24 % of the device. The time is charged to who keeps it. */
 #define LEASE_GRACE_NS 400000u
+
+/* Durations as base/histogram.h counts them; one writer. */
+struct lease_times {
+	_Atomic uint64_t sum; /* ns */
+	_Atomic uint64_t count[HIST_BUCKETS];
+};
+
+enum lease_time {
+	LEASE_EXECUTION, /* a unit on the device; those that complete between two looks share the time evenly */
+	LEASE_LATENCY,	 /* from when the executor saw it in the ring until it saw it complete */
+	LEASE_TIMES
+};
 
 struct lease_page {
 	/* written by the broker */
@@ -59,6 +72,7 @@ struct lease_page {
 	_Atomic uint64_t busy_ns;	      /* sum of finished active periods */
 	_Alignas(64) _Atomic uint64_t units_begun, units_ended;
 	_Atomic uint64_t launches, bytes, unsupported; /* counters for metrics */
+	struct lease_times times[LEASE_TIMES];
 };
 _Static_assert(sizeof(struct lease_page) <= LEASE_PAGE_SIZE, "one page");
 #endif

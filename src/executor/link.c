@@ -176,6 +176,7 @@ const struct exec_ops process_ops = {
 	.lease_idle = lease_idle,
 	.unit_begin = lease_unit_begin,
 	.units_end = lease_units_end,
+	.unit_times = lease_unit_times,
 	.quota_take = quota_take,
 	.quota_give = quota_give,
 	.quota_info = quota_info,

@@ -50,6 +50,16 @@ static bool touched(struct exec_marks *m, struct obj *ctx, CUstream s)
 	return false;
 }
 
+void marks_begin(struct exec *x, const struct call *c)
+{
+	struct mark *open = &x->marks.open;
+
+	if (!(c->op->flags & VGPU_OP_UNIT) || open->units)
+		return;
+	open->begun_at = vgpu_now_ns();
+	open->seen_at = seen_at(x, c->index);
+}
+
 bool marks_touch(struct exec *x, struct call *c)
 {
 	struct exec_marks *m = &x->marks;
@@ -178,6 +188,32 @@ static void learn_window(struct exec *x, const struct mark *k)
 	atomic_store(&x->window, (uint32_t)units);
 }
 
+/* Under the lock. */
+static void count_times(struct exec *x, const struct mark *k)
+{
+	struct exec_marks *m = &x->marks;
+
+	if (!x->env->ops->unit_times)
+		return;
+	x->env->ops->unit_times(x->env->ops_ctx, EXEC_LATENCY, k->units, m->popped_at - k->seen_at);
+	if (!m->batch.units)
+		m->batch.since = m->batch.told > k->begun_at ? m->batch.told : k->begun_at;
+	m->batch.units += k->units;
+}
+
+/* Under the lock, at the end of a look: nobody knows when within it each of them ended. */
+static void tell_batch(struct exec *x)
+{
+	struct exec_marks *m = &x->marks;
+
+	if (!m->batch.units)
+		return;
+	x->env->ops->unit_times(x->env->ops_ctx, EXEC_EXECUTION, m->batch.units,
+				(m->popped_at - m->batch.since) / m->batch.units);
+	m->batch.told = m->popped_at;
+	m->batch.units = 0;
+}
+
 /* Under the lock: the oldest mark is complete with rc. */
 static void pop(struct exec *x, int rc)
 {
@@ -188,8 +224,10 @@ static void pop(struct exec *x, int rc)
 	learn_window(x, k);
 	for (uint32_t i = 0; i < k->events; i++)
 		event_give(x, &k->event[i]);
-	if (k->units)
+	if (k->units) {
 		x->env->ops->units_end(x->env->ops_ctx, k->units);
+		count_times(x, k);
+	}
 	atomic_store_explicit(&x->kernels_ended,
 			      atomic_load_explicit(&x->kernels_ended, memory_order_relaxed) + k->kernels,
 			      memory_order_release);
@@ -226,6 +264,7 @@ void marks_poll(struct exec *x)
 	pthread_mutex_lock(&m->lock);
 	m->wanted = false;
 	pop_completed(x);
+	tell_batch(x);
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -297,6 +336,7 @@ static void reap(struct exec *x, uint64_t at)
 		m->wanted = false; /* its context is ending: left to the decoder, which polls under the lock */
 	else if (m->tail == at)
 		pop(x, rc);
+	tell_batch(x);
 }
 
 static void *reaper(void *arg)

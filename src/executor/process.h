@@ -63,6 +63,7 @@ void lease_wake(struct process *p);
 void lease_kick(struct process *p);
 void lease_unit_begin(void *ctx);
 void lease_units_end(void *ctx, uint32_t n);
+void lease_unit_times(void *ctx, enum exec_time what, uint32_t n, uint64_t ns);
 
 /* limits.c */
 uint64_t limits_room(void *ctx, enum exec_limit what);

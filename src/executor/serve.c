@@ -397,8 +397,10 @@ bool exec_may_issue(struct exec *x, const struct call *c)
 
 int exec_issue(struct exec *x, struct call *c)
 {
-	int rc = execute(x, c);
+	int rc;
 
+	marks_begin(x, c);
+	rc = execute(x, c);
 	if (c->enqueued && !rc) {
 		if (marks_touch(x, c)) /* posts the completion when the device is through */
 			c->e.flags &= ~VGPU_E_REPLY;
@@ -429,6 +431,7 @@ static bool take_work(struct exec *x)
 
 	if (head - x->work_tail > VGPU_CH_WORK_ENTRIES)
 		return false;
+	seen_note(x, head);
 	for (; (int64_t)(head - x->work_taken) > 0 && x->work_taken - x->work_tail < EXEC_TAKEN; x->work_taken++) {
 		struct vgpu_entry *e = &x->taken[x->work_taken % EXEC_TAKEN];
 

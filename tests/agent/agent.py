@@ -66,6 +66,9 @@ class Agent:
         assert got == status and kind == 'application/json', (path, got, kind, text)
         return json.loads(text)
 
+    def metrics(self):
+        return families(self.ask('/metrics', headers={'Accept': 'application/openmetrics-text'})[2])
+
     def until(self, what, condition):
         harness.wait_for(what, condition, LIMIT)
 
@@ -90,13 +93,16 @@ def vgpud(*options):
     return harness.Vgpud(*(['user=nobody', 'group=nogroup'] if os.geteuid() == 0 else []), *options)
 
 
+SUFFIXES = {'counter': ['_total'], 'gauge': [''], 'histogram': ['_bucket', '_count', '_sum']}
+
+
 def families(text):
     """An OpenMetrics page, checked line by line: {family: (type, {labels: value})}."""
     out, name = {}, None
     lines = text.split('\n')
     assert lines[-2:] == ['# EOF', ''], lines[-3:]
     for line in lines[:-2]:
-        m = re.fullmatch(r'# TYPE ([a-z_]+) (counter|gauge)', line)
+        m = re.fullmatch(r'# TYPE ([a-z_]+) (counter|gauge|histogram)', line)
         if m:
             name = m[1]
             assert name not in out, f'{name} twice'
@@ -106,11 +112,23 @@ def families(text):
         elif line.startswith('# HELP '):
             assert line.split()[2] == name, line
         else:
-            m = re.fullmatch(r'([a-z_]+)(\{vm="((?:[^"\\\n]|\\.)*)"\})? (-?[0-9.e+-]+)', line)
-            assert m and m[1] == name + ('_total' if out[name][0] == 'counter' else ''), line
-            assert m[3] not in out[name][1], line
-            out[name][1][m[3]] = float(m[4])
+            m = re.fullmatch(r'([a-z_]+)(?:\{vm="((?:[^"\\\n]|\\.)*)",device="[^"]+"(?:,le="([^"]+)")?\})? (-?[0-9.e+-]+)', line)
+            assert m and m[1] in {name + s for s in SUFFIXES[out[name][0]]}, line
+            key = (m[2], m[1][len(name):] + (m[3] or '')) if out[name][0] == 'histogram' else m[2]
+            assert key not in out[name][1], line
+            out[name][1][key] = float(m[4])
     return out
+
+
+def check_histogram(samples, vm):
+    """Cumulative up to +Inf, which is the count; the sum is one that the buckets allow. The count."""
+    edges = sorted((float(k[1][7:]), v) for k, v in samples.items() if k[0] == vm and k[1].startswith('_bucket'))
+    assert len(edges) == 14 and edges[-1][0] == float('inf'), edges
+    counts = [v for _, v in edges]
+    assert counts == sorted(counts) and counts[-1] == samples[(vm, '_count')], (counts, samples[(vm, '_count')])
+    least = sum(edges[i - 1][0] * (counts[i] - counts[i - 1]) for i in range(1, len(edges)))
+    assert least <= samples[(vm, '_sum')], (least, samples[(vm, '_sum')])
+    return counts[-1]
 
 
 def test_pages(d, a):
@@ -142,8 +160,21 @@ def test_metrics(d, a):
     launches = subprocess.run([str(harness.RUN), '--run-dir', str(d.run), '--tenant', 'one', '--', str(harness.SPINNER), '10', '20'],
                               env=d.environment(), capture_output=True, text=True, timeout=60)
     assert launches.returncode == 0, launches
-    a.until('the launches', lambda: families(a.ask('/metrics', headers={'Accept': 'application/openmetrics-text'})[2])
-            ['openvgpu_vm_launches'][1]['one'] > 0)
+    # The program has ended: what its executor measured stays with the VM.
+    a.until('the launches', lambda: a.metrics()['openvgpu_vm_launches'][1]['one'] > 0 and not d.ok('status')['executors'])
+    a.until('a look since', lambda: a.json('/v1/usage')[0]['latency_p50_seconds'])
+    f = a.metrics()
+    units = f['openvgpu_vm_units'][1]['one']
+    assert check_histogram(f['openvgpu_vm_execution_seconds'][1], 'one') == units > 0
+    assert check_histogram(f['openvgpu_vm_latency_seconds'][1], 'one') == units
+    assert check_histogram(f['openvgpu_vm_queue_wait_seconds'][1], 'one') == f['openvgpu_vm_leases'][1]['one'] > 0
+    for what in ('queue_wait', 'execution', 'latency'):
+        assert check_histogram(f[f'openvgpu_vm_{what}_seconds'][1], 'two') == 0
+        one, two = a.json('/v1/usage')
+        quantile = [one[f'{what}_p{q}_seconds'] for q in (50, 95, 99)]
+        assert quantile == sorted(quantile) and 0 < quantile[0] < 60, (what, quantile)
+        assert two[f'{what}_p50_seconds'] is None
+    assert one['latency_p50_seconds'] >= 0.8 * one['execution_p50_seconds'], one
 
 
 def test_token(d, a):
@@ -229,12 +260,12 @@ def test_many_slow_clients(d, a):
         s = socket.create_connection(('127.0.0.1', a.port), LIMIT)
         s.sendall(b'GET /metrics HT')
         slow.append(s)
-    before = families(a.ask('/metrics', headers={'Accept': 'application/openmetrics-text'})[2])['openvgpu_agent_looks'][1][None]
+    before = a.metrics()['openvgpu_agent_looks'][1][None]
     begin = time.monotonic()
     for _ in range(100):
         assert a.ask('/metrics')[0] == 200
     took = time.monotonic() - begin
-    after = families(a.ask('/metrics', headers={'Accept': 'application/openmetrics-text'})[2])['openvgpu_agent_looks'][1][None]
+    after = a.metrics()['openvgpu_agent_looks'][1][None]
     assert after - before <= took + 2, (before, after, took)
     for s in slow:
         s.close()
@@ -246,7 +277,7 @@ def test_vgpud_gone(d, a):
     assert a.json('/healthz', status=503)['status'] == 'down'
     assert 'vgpud' in a.json('/v1/vms', status=503)['error']
     assert a.json('/v1/assignments', 503, method='POST', body={'name': 'x'})['error']
-    f = families(a.ask('/metrics', headers={'Accept': 'application/openmetrics-text'})[2])
+    f = a.metrics()
     assert f['openvgpu_up'][1] == {None: 0} and 'openvgpu_vm_launches' not in f
     d.start()
     a.until('its return', lambda: a.ask('/healthz')[0] == 200)

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import pty
+import re
 import select
 import signal
 import struct
@@ -178,12 +179,13 @@ def test_metrics():
                 assert family not in families and (kind == 'counter') == family.endswith('_total'), line
                 families[family] = kind
             elif not line.startswith('#'):
-                family, label = line.split('{')
-                assert family in families and label.startswith('vm="a"} '), line
-                values[family] = float(label.split()[1])
+                m = re.fullmatch(r'([a-z_]+)\{vm="a",device="[^"]+"\} (.*)', line)
+                assert m and m[1] in families, line
+                values[m[1]] = float(m[2])
         assert values['openvgpu_vm_launches_total'] == 200 and values['openvgpu_vm_quota_bytes'] == 256 << 20, values
         assert 0 < values['openvgpu_vm_device_seconds_total'] < 60, values
         assert row(admin(v.run, 'show-metrics'), 'a')
+        assert re.search(r'a( +[0-9.]+ (us|ms|s)){9}\n', admin(v.run, 'show-latency'))
 
 
 def test_permissions():

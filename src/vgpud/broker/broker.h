@@ -23,6 +23,7 @@
 #include "vgpud/broker/sched.h"
 #include "vgpud/broker/scrub.h"
 #include "vgpud/broker/settings.h"
+#include "vgpud/broker/times.h"
 #include "vgpud/config.h"
 #include "vgpud/ipc.h"
 
@@ -49,6 +50,7 @@ struct vm {
 	uint64_t timeline_first, timeline_last; /* bucket numbers; first 0: nothing yet */
 	uint64_t device_ns; /* device time by our clock; alone: only while it worked */
 	uint64_t units, launches, bytes, unsupported, fault_count, spawned; /* of ended executors + live */
+	struct histogram times[VM_TIMES]; /* of ended executors; the queue wait: of all */
 	uint64_t told_since; /* ns: begin of the window in which told connections were logged */
 	unsigned told;
 	uint64_t retired; /* channels whose memory could not be zeroed */
@@ -107,6 +109,7 @@ struct bexec {
 	uint64_t revoked_at; /* ns; 0: not told to hand over */
 	uint32_t lease; /* number of the lease last granted */
 	uint64_t busy_seen; /* its claim of busy ns, last read */
+	struct histogram claimed[LEASE_TIMES]; /* as last read */
 	uint64_t quota_used, overhead;
 	uint64_t allowed[LEASE_LIMITS]; /* as published */
 	uint64_t limited[LEASE_LIMITS]; /* ns: since when it waits for more; 0: it does not */
@@ -268,6 +271,7 @@ json_t *vm_view(const struct vm *vm, bool detail);
 json_t *connections_view(struct broker *b);
 json_t *health_view(struct broker *b);
 json_t *status_view(struct broker *b);
+void scheduler_view(json_t *o, struct broker *b); /* who waits, who computes, for how long anybody did */
 json_t *timeline_view(struct broker *b, uint64_t since_bucket);
 
 /* state.c */

@@ -262,6 +262,14 @@ static struct vgpu_err *cmd_show(const struct call *c, json_t **data)
 static struct vgpu_err *cmd_status(const struct call *c, json_t **data)
 {
 	*data = status_view(c->broker);
+	scheduler_view(*data, c->broker);
+	times_add_waits(*data, c->broker);
+	return NULL;
+}
+
+static struct vgpu_err *cmd_histograms(const struct call *c, json_t **data)
+{
+	*data = times_view(c->broker);
 	return NULL;
 }
 
@@ -338,8 +346,8 @@ static const struct {
 	{"status", false, cmd_status},		   {"health", false, cmd_health},
 	{"connections", false, cmd_connections},   {"timeline", false, cmd_timeline},
 	{"events", false, cmd_events},		   {"audit", true, cmd_audit},
-	{"faults", false, cmd_faults},		   {"reload-config", true, cmd_reload},
-	{"upgrade", true, cmd_upgrade},
+	{"histograms", false, cmd_histograms},	   {"faults", false, cmd_faults},
+	{"reload-config", true, cmd_reload},	   {"upgrade", true, cmd_upgrade},
 };
 
 struct vgpu_err *command_run(struct broker *b, const struct asker *who, json_t *q, json_t **data, enum command_wait *wait)

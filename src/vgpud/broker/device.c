@@ -27,6 +27,7 @@ static void tell_to_go(struct bexec *x, uint64_t now)
 
 static void grant(struct bexec *x)
 {
+	hist_add(&x->vm->times[TIME_QUEUE_WAIT], x->client.granted_at - x->client.asked_at);
 	x->revoked_at = 0;
 	x->busy_seen = atomic_load(&x->page->busy_ns);
 	atomic_store(&x->page->grant, x->lease);

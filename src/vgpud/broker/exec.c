@@ -336,6 +336,7 @@ static void count_totals(struct bexec *x)
 	x->vm->launches += atomic_load(&x->page->launches);
 	x->vm->bytes += atomic_load(&x->page->bytes);
 	x->vm->unsupported += atomic_load(&x->page->unsupported);
+	times_end(x);
 }
 
 void exec_exited(struct broker *b, const struct ipc_exited *m)

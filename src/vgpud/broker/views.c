@@ -67,6 +67,19 @@ static void add_counters(json_t *o, const struct vm *vm)
 		(double)vm->tenant.waited / 1e9, "retired_channels", (json_int_t)vm->retired));
 }
 
+static unsigned channels_used(const struct vm *vm)
+{
+	unsigned used = 0;
+
+	list_for_each(n, &vm->broker->conns) {
+		const struct bconn *c = list_entry(n, struct bconn, node);
+
+		for (unsigned i = 0; c->vm == vm && i < c->n_channels; i++)
+			used += c->channel[i].state != CH_FREE;
+	}
+	return used;
+}
+
 json_t *vm_view(const struct vm *vm, bool detail)
 {
 	unsigned connections = 0;
@@ -74,13 +87,15 @@ json_t *vm_view(const struct vm *vm, bool detail)
 
 	list_for_each(n, &vm->broker->conns)
 		connections += list_entry(n, struct bconn, node)->vm == vm;
-	o = json_pack("{s:I, s:s, s:f, s:I, s:I, s:s, s:f}", "id", (json_int_t)vm->set.id, "name", vm->set.name,
+	o = json_pack("{s:I, s:s, s:s, s:I, s:f, s:I, s:I, s:s, s:f}", "id", (json_int_t)vm->set.id, "name", vm->set.name,
+		      "device", vm->device->info.name, "channels_used", (json_int_t)channels_used(vm),
 		      "share", share_of(vm), "quota_used", (json_int_t)vm->quota_used, "connections",
 		      (json_int_t)connections, "status",
 		      vm->quarantined ? "quarantined" : connections ? "up" : "down", "device_seconds",
 		      (double)vm->device_ns / 1e9);
 	add_settings(o, &vm->set);
 	add_counters(o, vm);
+	times_add_quantiles(o, vm);
 	if (detail)
 		json_object_set_new(o, "channels", vm_channels(vm));
 	return o;
@@ -122,6 +137,22 @@ json_t *health_view(struct broker *b)
 								  vm->set.name, ": its socket could not be opened"));
 	}
 	return json_pack("{s:b, s:o}", "healthy", json_array_size(problems) == 0, "problems", problems);
+}
+
+void scheduler_view(json_t *o, struct broker *b)
+{
+	uint64_t busy = 0, waiting = 0, holders = 0;
+
+	list_for_each(n, &b->devices) {
+		struct sched *s = &list_entry(n, struct device, node)->sched;
+
+		sched_account(s, now_ns());
+		busy += s->busy;
+		waiting += s->heap_len;
+		holders += s->holders;
+	}
+	json_object_update_new(o, json_pack("{s:I, s:I, s:f}", "waiting_vms", (json_int_t)waiting, "lease_holders",
+					    (json_int_t)holders, "busy_seconds", (double)busy / 1e9));
 }
 
 json_t *status_view(struct broker *b)
