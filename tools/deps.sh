@@ -11,9 +11,11 @@ build="gcc clang lld make meson ninja-build pkg-config python3 libc6-dev
 vm="qemu-system-x86 seabios ipxe-qemu linux-image-cloud-amd64 linux-headers-cloud-amd64
  busybox-static cpio squashfs-tools kmod xz-utils perl"
 # valgrind needs the C library's symbols; Debian only recommends them, and we install no recommendations.
+# "make deb", and the module's package built by DKMS as a guest does it.
+packages="debhelper dh-dkms dkms"
 check="ffmpeg libffmpeg-nvenc-dev valgrind libc6-dbg llvm libclang-rt-dev mandoc clang-format clang-tidy"
 missing=
-for p in $build $vm $check; do
+for p in $build $vm $check $packages; do
 	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"
 done
 [ -n "$missing" ] || exit 0

@@ -3,7 +3,8 @@
 """The packages of "make deb" in a test root: installed, used, removed, purged.
 
 The root is this machine's own under an overlay, in a mount namespace: nothing of it is changed, and what the
-packages depend on is there already. Skipped without packages, without root, or where overlays do not work.
+packages depend on is there already. The module's package is built against every kernel whose headers are here.
+Skipped without packages, without root, or where overlays do not work.
 """
 import os
 import pathlib
@@ -13,9 +14,10 @@ import sys
 import tempfile
 
 DEBS = pathlib.Path(os.environ['VGPU_BUILD']) / 'deb'
-PACKAGES = ['openvgpu-host', 'openvgpu-guest', 'openvgpu-doctor']  # guest-dkms needs dkms and a kernel's headers
+PACKAGES = ['openvgpu-host', 'openvgpu-guest', 'openvgpu-doctor']
+MODULE = 'openvgpu-guest-dkms'  # needs dkms
 # What dpkg and the loader write about any package.
-FOREIGN = ('var/lib/dpkg', 'var/cache', 'var/log', 'etc/ld.so.cache', 'var/lib/systemd', 'tmp', 'run', 'root', 'test', 'proc', 'dev')
+FOREIGN = ('var/lib/dpkg', 'var/lib/dkms', 'var/cache', 'var/log', 'etc/ld.so.cache', 'var/lib/systemd', 'tmp', 'run', 'root', 'test', 'proc', 'dev')
 
 
 def skip(why):
@@ -38,6 +40,8 @@ def left(upper):
     out = []
     for p in pathlib.Path(upper).rglob('*'):
         name = str(p.relative_to(upper))
+        if name.startswith('usr/lib/modules/') and p.name.startswith('modules.'):
+            continue  # depmod's
         # A character device 0:0 is the overlay's mark of a removed file.
         if not name.startswith(FOREIGN) and not p.is_dir() and not (p.is_char_device() and p.lstat().st_rdev == 0):
             out.append(name)
@@ -57,6 +61,29 @@ cat /test/status
 vgpu-doctor --mode share --format json >/test/doctor || true
 test -s /test/doctor
 '''
+
+
+def kernels():
+    """Versions whose headers are installed."""
+    return sorted(p.parent.name for p in pathlib.Path('/lib/modules').glob('*/build') if (p / 'Makefile').exists())
+
+
+def check_module(root, upper):
+    """DKMS builds the module from the package's source, and nothing of it is left after the removal."""
+    if not shutil.which('dkms') or not kernels():
+        print('skipped the module:', 'no dkms' if not shutil.which('dkms') else 'no kernel headers', flush=True)
+        return
+    inside(root, f'dpkg -i /test/{MODULE}_*.deb')
+    version = inside(root, "dpkg-query -W -f '${Version}' " + MODULE)
+    for k in kernels():
+        inside(root, f'dkms install -m openvgpu -v {version} -k {k}')
+        built = [p for p in left(upper) if k in p and p.split('/')[-1].startswith('vgpu_stub.ko')]
+        assert built, left(upper)
+        print('ok module', built[0], flush=True)
+    inside(root, f'dpkg -P {MODULE}')
+    rest = [p for p in left(upper) if 'vgpu_stub' in p or p.startswith('usr/src')]
+    assert rest == [], rest
+    print('ok module removed', flush=True)
 
 
 def check(root, upper):
@@ -102,6 +129,7 @@ def main():
             os.mkdir(f'{root}/test')
             for p in DEBS.glob('*.deb'):
                 shutil.copy(p, f'{root}/test')
+            check_module(root, upper)
             check(root, upper)
         finally:
             run('umount', '-R', '-l', root)
