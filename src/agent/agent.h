@@ -3,7 +3,7 @@
  * vgpu-agent: vgpud's control socket for those who speak HTTP; see vgpu-agent(8).
  *
  * Threads: one asks vgpud once a second and renders every page there is (source.c); one waits for vgpud's
- * events (stream.c); libmicrohttpd's answer requests from what is rendered (http.c). So the number of HTTP
+ * events (stream.c); one for what NVML says of the GPUs (gpus.c); libmicrohttpd's answer requests from what is rendered (http.c). So the number of HTTP
  * clients, and how slow they are, is nothing vgpud notices. Only a change goes to vgpud when it is asked.
  */
 #ifndef VGPU_AGENT_H
@@ -42,11 +42,11 @@ struct state {
 /* pages.c: each writes one page into a malloc()ed text. */
 typedef char *render_fn(const struct state *s, size_t *len);
 render_fn page_openmetrics, page_text_metrics, page_health, page_capacity, page_vms, page_usage, page_connections,
-	page_assignments;
+	page_assignments, page_gpus;
 
 /* source.c */
 enum page { PAGE_OPENMETRICS, PAGE_TEXT_METRICS, PAGE_HEALTH, PAGE_CAPACITY, PAGE_VMS, PAGE_USAGE, PAGE_CONNECTIONS,
-	    PAGE_ASSIGNMENTS, PAGES };
+	    PAGE_ASSIGNMENTS, PAGE_GPUS, PAGES };
 
 struct text; /* a rendered page: shared, never changed, counted */
 int source_start(const struct agent *a);

@@ -192,6 +192,7 @@ static const struct route routes[] = {
 	{"GET", "/healthz", "ok, degraded or down, and why; 503 when vgpud does not answer", answer_health, .open = true},
 	{"GET", "/v1/openapi.json", "this document", answer_openapi},
 	{"GET", "/v1/capacity", "the device, its memory, what is left of it", answer_page, PAGE_CAPACITY},
+	{"GET", "/v1/gpus", "health of the machine's GPUs as NVML tells it; what it does not tell is left out", answer_page, PAGE_GPUS},
 	{"GET", "/v1/vms", "everything about every VM", answer_page, PAGE_VMS},
 	{"GET", "/v1/vms/", "everything about one VM", answer_vm},
 	{"GET", "/v1/usage", "what each VM has used", answer_page, PAGE_USAGE},

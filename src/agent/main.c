@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* vgpu-agent: options, user, start, end; see agent.h. */
 #include "agent/agent.h"
+#include "agent/gpus.h"
 #include "base/log.h"
 #include "base/notify.h"
 #include <arpa/inet.h>
@@ -26,6 +27,7 @@ static const struct option options[] = {
 	{"listen", required_argument, NULL, 'l'},     {"run-dir", required_argument, NULL, 'd'},
 	{"token-file", required_argument, NULL, 't'}, {"tls-certificate", required_argument, NULL, 'c'},
 	{"tls-key", required_argument, NULL, 'k'},    {"user", required_argument, NULL, 'u'},
+	{GPUS_CHILD_OPTION, no_argument, NULL, 'G'},
 	{"help", no_argument, NULL, 'h'},	      {"version", no_argument, NULL, 'V'},
 	{NULL}};
 
@@ -134,7 +136,7 @@ static int serve(const struct agent *a, const struct sockaddr_storage *at, bool 
 	sigaddset(&set, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	if (source_start(a) || stream_start(a)) {
+	if (gpus_start() || source_start(a) || stream_start(a)) {
 		log_error("threads cannot be started: %m");
 		return EXIT_FAILED;
 	}
@@ -152,6 +154,7 @@ static int serve(const struct agent *a, const struct sockaddr_storage *at, bool 
 	if (d)
 		MHD_stop_daemon(d);
 	source_stop();
+	gpus_stop();
 	return d ? EXIT_SUCCESS : EXIT_FAILED;
 }
 
@@ -174,6 +177,7 @@ int main(int argc, char **argv)
 		case 'c': cert = optarg; break;
 		case 'k': key = optarg; break;
 		case 'u': user = optarg; break;
+		case 'G': gpus_child();
 		case 'h': print_usage(stdout); return 0;
 		case 'V': puts("vgpu-agent " VGPU_VERSION_STRING); return 0;
 		default: print_usage(stderr); return EXIT_USAGE;

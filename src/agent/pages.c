@@ -2,6 +2,7 @@
 /* What each page says. Names and units of metrics: the views of vgpu-admin, and the tables here. */
 #include "agent/agent.h"
 #include "admin/views.h"
+#include "agent/gpus.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,7 @@ static char *metrics(const struct state *s, size_t *len, bool open)
 		view_metrics_print(f, s->vms, view_metrics, "vm", open);
 		view_histograms_print(f, s->histograms, open);
 	}
+	gpus_metrics(f, open);
 	if (open)
 		fputs("# EOF\n", f);
 	json_decref(own);
@@ -82,11 +84,11 @@ static char *json_page(json_t *o, size_t *len)
 
 char *page_health(const struct state *s, size_t *len)
 {
-	if (s->status)
-		return json_page(json_pack("{s:s, s:O}", "status",
-					   json_is_true(json_object_get(s->health, "healthy")) ? "ok" : "degraded", "problems",
-					   json_object_get(s->health, "problems")), len);
-	return json_page(json_pack("{s:s, s:[{s:s, s:s}]}", "status", "down", "problems", "what", "vgpud", "text", s->error), len);
+	json_t *problems = s->status ? json_deep_copy(json_object_get(s->health, "problems"))
+				     : json_pack("[{s:s, s:s}]", "what", "vgpud", "text", s->error);
+	bool gpus = gpus_add_problems(problems), ok = json_is_true(json_object_get(s->health, "healthy")) && !gpus;
+
+	return json_page(json_pack("{s:s, s:o}", "status", !s->status ? "down" : ok ? "ok" : "degraded", "problems", problems), len);
 }
 
 char *page_capacity(const struct state *s, size_t *len)
@@ -117,6 +119,11 @@ static json_t *pick(json_t *rows, const char *const *keys)
 		json_array_append_new(all, o);
 	}
 	return all;
+}
+
+char *page_gpus(const struct state *s, size_t *len)
+{
+	return json_page(gpus_page(), len);
 }
 
 char *page_vms(const struct state *s, size_t *len)

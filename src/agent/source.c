@@ -25,6 +25,7 @@ static const struct {
 	[PAGE_HEALTH] = {page_health, false},		[PAGE_CAPACITY] = {page_capacity, true},
 	[PAGE_VMS] = {page_vms, true},			[PAGE_USAGE] = {page_usage, true},
 	[PAGE_CONNECTIONS] = {page_connections, true},	[PAGE_ASSIGNMENTS] = {page_assignments, true},
+	[PAGE_GPUS] = {page_gpus, false},
 };
 
 static struct {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nvml.h"
+#include "nvml/call.h"
 
 #include <ctype.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <jansson.h>
 #include <poll.h>
@@ -16,86 +16,45 @@
 #define DEADLINE_MS 5000
 #define ANSWER_MAX  (256u << 10)
 
-/* ---- the child: every function by name, so any driver's library will do ---- */
+/* ---- the child ---- */
 
-typedef int fn_void(void);
-typedef int fn_text(char *, unsigned);
-typedef int fn_count(unsigned *);
-typedef int fn_handle(unsigned, void **);
-typedef int fn_dev_text(void *, char *, unsigned);
-typedef int fn_dev_int(void *, unsigned *);
-typedef int fn_dev_pair(void *, unsigned *, unsigned *);
-typedef int fn_dev_link(void *, unsigned, unsigned *);
-typedef int fn_dev_ptr(void *, void *);
-typedef int fn_dev_list(void *, unsigned *, unsigned *);
-typedef int fn_id_text(unsigned, char *, unsigned);
-typedef int fn_id_ptr(unsigned, void *);
-typedef int fn_id_int(unsigned, unsigned *);
-
-struct bar1 {
-	unsigned long long total, free, used;
-};
-
-/* version = size | 2 << 24, then total, reserved, free, used */
-struct memory2 {
-	unsigned version;
-	unsigned long long total, reserved, free, used;
-};
-
-struct pci_info {
-	char legacy[16];
-	unsigned domain, bus, device, id, subsystem;
-	char bus_id[32];
-};
-
-struct fabric {
-	unsigned char cluster[16];
-	int status;
-	unsigned clique;
-	unsigned char state;
-};
-
-static void put_text(json_t *o, void *lib, void *dev, const char *fn, const char *key)
+static void put_text(json_t *o, struct nv *nv, void *dev, enum nv_fn fn, const char *key)
 {
-	fn_dev_text *f = (fn_dev_text *)dlsym(lib, fn);
-	char buf[128] = "";
+	char buf[NV_TEXT];
 
-	if (f && !f(dev, buf, sizeof(buf) - 1))
+	if (nv_text(nv, fn, dev, buf, sizeof(buf)))
 		json_object_set_new(o, key, json_string(buf));
 }
 
-static void put_int(json_t *o, void *lib, void *dev, const char *fn, const char *key)
+static void put_int(json_t *o, struct nv *nv, void *dev, enum nv_fn fn, const char *key)
 {
-	fn_dev_int *f = (fn_dev_int *)dlsym(lib, fn);
-	unsigned v = 0;
+	unsigned v;
 
-	if (f && !f(dev, &v))
+	if (nv_u32(nv, fn, dev, &v))
 		json_object_set_new(o, key, json_integer(v));
 }
 
-static void put_pair(json_t *o, void *lib, void *dev, const char *fn, const char *a, const char *b)
+static void put_pair(json_t *o, struct nv *nv, void *dev, enum nv_fn fn, const char *a, const char *b)
 {
-	fn_dev_pair *f = (fn_dev_pair *)dlsym(lib, fn);
-	unsigned x = 0, y = 0;
+	unsigned x, y;
 
-	if (f && !f(dev, &x, &y)) {
+	if (nv_pair(nv, fn, dev, &x, &y)) {
 		json_object_set_new(o, a, json_integer(x));
 		json_object_set_new(o, b, json_integer(y));
 	}
 }
 
-static void put_links(json_t *o, void *lib, void *dev)
+static void put_links(json_t *o, struct nv *nv, void *dev)
 {
-	fn_dev_link *f = (fn_dev_link *)dlsym(lib, "nvmlDeviceGetNvLinkState");
 	int links = 0, up = 0;
 
-	for (unsigned i = 0; f && i < 18; i++) { /* 18: NVLink 4 and 5 */
-		unsigned on = 0;
+	for (unsigned i = 0; i < NV_LINKS_MAX; i++) {
+		unsigned on;
 
-		if (f(dev, i, &on))
+		if (!nv_at(nv, NV_DeviceGetNvLinkState, dev, i, &on))
 			continue;
 		links++;
-		up += on;
+		up += on != 0;
 	}
 	json_object_set_new(o, "links", json_integer(links));
 	json_object_set_new(o, "links_up", json_integer(up));
@@ -111,131 +70,120 @@ struct licence {
 	unsigned state;
 };
 
-static void put_licence(json_t *o, void *lib, unsigned id)
+static void put_licence(json_t *o, struct nv *nv, unsigned id)
 {
-	fn_id_ptr *info = (fn_id_ptr *)dlsym(lib, "nvmlVgpuInstanceGetLicenseInfo_v2");
-	fn_id_int *old = (fn_id_int *)dlsym(lib, "nvmlVgpuInstanceGetLicenseStatus");
 	struct licence l = {0};
 	unsigned licensed = 0;
 
-	if (info && !info(id, &l))
+	if (nv_id_struct(nv, NV_VgpuInstanceGetLicenseInfo_v2, id, &l))
 		json_object_set_new(o, "licensed", json_integer(l.licensed != 0));
-	else if (old && !old(id, &licensed))
+	else if (nv_id_struct(nv, NV_VgpuInstanceGetLicenseStatus, id, &licensed))
 		json_object_set_new(o, "licensed", json_integer(licensed != 0));
 }
 
-static void put_vgpus(json_t *o, void *lib, void *dev)
+static void put_vgpus(json_t *o, struct nv *nv, void *dev)
 {
-	fn_dev_list *active = (fn_dev_list *)dlsym(lib, "nvmlDeviceGetActiveVgpus");
-	fn_id_text *driver = (fn_id_text *)dlsym(lib, "nvmlVgpuInstanceGetVmDriverVersion");
-	unsigned id[NVML_VGPUS], n = NVML_VGPUS;
+	unsigned id[NVML_VGPUS] = {0}, n = NVML_VGPUS;
 	json_t *list;
 
-	if (!active || active(dev, &n, id) || !n)
+	if (!nv_list(nv, NV_DeviceGetActiveVgpus, dev, &n, id) || !n)
 		return;
 	list = json_array();
-	for (unsigned i = 0; i < n && i < NVML_VGPUS; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		json_t *v = json_pack("{s:i}", "id", (int)id[i]);
-		char buf[96] = "";
+		char buf[NV_TEXT];
 
-		if (driver && !driver(id[i], buf, sizeof(buf) - 1))
+		if (nv_id_text(nv, NV_VgpuInstanceGetVmDriverVersion, id[i], buf, sizeof(buf)))
 			json_object_set_new(v, "driver", json_string(buf));
-		put_licence(v, lib, id[i]);
+		put_licence(v, nv, id[i]);
 		json_array_append_new(list, v);
 	}
 	json_object_set_new(o, "vgpus", list);
 }
 
-static json_t *one_gpu(void *lib, void *dev)
+static void put_memory(json_t *o, struct nv *nv, void *dev)
 {
-	json_t *o = json_object();
-	struct pci_info pci = {0};
-	struct memory2 mem = {.version = sizeof(mem) | 2u << 24};
-	struct bar1 bar = {0};
-	struct fabric fab = {0};
-	fn_dev_ptr *f;
+	struct nv_memory mem = {.version = sizeof(mem) | 2u << 24};
+	struct nv_bar1 bar = {0};
 
-	f = (fn_dev_ptr *)dlsym(lib, "nvmlDeviceGetPciInfo_v3");
-	if (f && !f(dev, &pci))
-		json_object_set_new(o, "bus_id", json_string(pci.bus_id));
-	f = (fn_dev_ptr *)dlsym(lib, "nvmlDeviceGetMemoryInfo_v2");
-	if (f && !f(dev, &mem)) {
+	if (nv_struct(nv, NV_DeviceGetMemoryInfo_v2, dev, &mem)) {
 		json_object_set_new(o, "memory", json_integer((json_int_t)mem.total));
 		json_object_set_new(o, "reserved", json_integer((json_int_t)mem.reserved));
 		json_object_set_new(o, "used", json_integer((json_int_t)mem.used));
 	}
-	f = (fn_dev_ptr *)dlsym(lib, "nvmlDeviceGetBAR1MemoryInfo");
-	if (f && !f(dev, &bar))
+	if (nv_struct(nv, NV_DeviceGetBAR1MemoryInfo, dev, &bar))
 		json_object_set_new(o, "bar1", json_integer((json_int_t)bar.total));
-	f = (fn_dev_ptr *)dlsym(lib, "nvmlDeviceGetGpuFabricInfo");
-	if (f && !f(dev, &fab)) {
+}
+
+static json_t *one_gpu(struct nv *nv, void *dev)
+{
+	json_t *o = json_object();
+	struct nv_pci pci = {0};
+	struct nv_fabric fab = {0};
+
+	if (nv_struct(nv, NV_DeviceGetPciInfo_v3, dev, &pci)) {
+		pci.bus_id[sizeof(pci.bus_id) - 1] = 0;
+		json_object_set_new(o, "bus_id", json_string(pci.bus_id));
+	}
+	put_memory(o, nv, dev);
+	if (nv_struct(nv, NV_DeviceGetGpuFabricInfo, dev, &fab)) {
 		json_object_set_new(o, "fabric_state", json_integer(fab.state));
 		json_object_set_new(o, "fabric_status", json_integer(fab.status));
 	}
-	put_text(o, lib, dev, "nvmlDeviceGetName", "name");
-	put_text(o, lib, dev, "nvmlDeviceGetUUID", "uuid");
-	put_text(o, lib, dev, "nvmlDeviceGetVbiosVersion", "vbios");
-	put_text(o, lib, dev, "nvmlDeviceGetSerial", "serial");
-	put_text(o, lib, dev, "nvmlDeviceGetBoardPartNumber", "part");
-	put_text(o, lib, dev, "nvmlDeviceGetInforomImageVersion", "inforom");
-	put_int(o, lib, dev, "nvmlDeviceGetModuleId", "module");
-	put_pair(o, lib, dev, "nvmlDeviceGetMigMode", "mig", "mig_pending");
-	put_pair(o, lib, dev, "nvmlDeviceGetEccMode", "ecc", "ecc_pending");
-	put_int(o, lib, dev, "nvmlDeviceGetPersistenceMode", "persistence");
-	put_int(o, lib, dev, "nvmlDeviceGetVirtualizationMode", "virt_mode");
-	put_links(o, lib, dev);
-	put_vgpus(o, lib, dev);
+	put_text(o, nv, dev, NV_DeviceGetName, "name");
+	put_text(o, nv, dev, NV_DeviceGetUUID, "uuid");
+	put_text(o, nv, dev, NV_DeviceGetVbiosVersion, "vbios");
+	put_text(o, nv, dev, NV_DeviceGetSerial, "serial");
+	put_text(o, nv, dev, NV_DeviceGetBoardPartNumber, "part");
+	put_text(o, nv, dev, NV_DeviceGetInforomImageVersion, "inforom");
+	put_int(o, nv, dev, NV_DeviceGetModuleId, "module");
+	put_pair(o, nv, dev, NV_DeviceGetMigMode, "mig", "mig_pending");
+	put_pair(o, nv, dev, NV_DeviceGetEccMode, "ecc", "ecc_pending");
+	put_int(o, nv, dev, NV_DeviceGetPersistenceMode, "persistence");
+	put_int(o, nv, dev, NV_DeviceGetVirtualizationMode, "virt_mode");
+	put_links(o, nv, dev);
+	put_vgpus(o, nv, dev);
 	return o;
 }
 
-struct cc_state {
-	unsigned environment, feature, devtools;
-};
-
-static void put_cc(json_t *o, void *lib)
+static void put_system(json_t *o, struct nv *nv)
 {
-	int (*f)(struct cc_state *) = (int (*)(struct cc_state *))dlsym(lib, "nvmlSystemGetConfComputeState");
-	struct cc_state s = {0};
+	struct {
+		unsigned environment, feature, devtools;
+	} cc = {0};
+	char buf[NV_TEXT];
 
-	if (f && !f(&s))
-		json_object_set_new(o, "cc_feature", json_integer(s.feature));
+	if (nv_system_text(nv, NV_SystemGetDriverVersion, buf, sizeof(buf)))
+		json_object_set_new(o, "driver", json_string(buf));
+	if (nv_system_text(nv, NV_SystemGetNVMLVersion, buf, sizeof(buf)))
+		json_object_set_new(o, "nvml", json_string(buf));
+	if (nv_system_struct(nv, NV_SystemGetConfComputeState, &cc))
+		json_object_set_new(o, "cc_feature", json_integer(cc.feature));
 }
 
-static json_t *ask(void *lib)
+static json_t *ask(struct nv *nv, int rc)
 {
-	fn_void *init = (fn_void *)dlsym(lib, "nvmlInit_v2");
-	fn_count *count = (fn_count *)dlsym(lib, "nvmlDeviceGetCount_v2");
-	fn_handle *handle = (fn_handle *)dlsym(lib, "nvmlDeviceGetHandleByIndex_v2");
-	fn_text *driver = (fn_text *)dlsym(lib, "nvmlSystemGetDriverVersion");
-	fn_text *nvml = (fn_text *)dlsym(lib, "nvmlSystemGetNVMLVersion");
 	json_t *o = json_object(), *gpus = json_array();
-	char buf[128] = "";
 	unsigned n = 0;
-	int rc = init && count && handle ? init() : -1;
+	void *dev;
 
 	json_object_set_new(o, "init", json_integer(rc));
 	json_object_set_new(o, "gpus", gpus);
 	if (rc)
 		return o;
-	if (driver && !driver(buf, sizeof(buf) - 1))
-		json_object_set_new(o, "driver", json_string(buf));
-	if (nvml && !nvml(buf, sizeof(buf) - 1))
-		json_object_set_new(o, "nvml", json_string(buf));
-	put_cc(o, lib);
-	if (count(&n))
-		n = 0;
-	for (unsigned i = 0; i < n && i < NVML_GPUS; i++) {
-		void *dev = NULL;
-
-		if (!handle(i, &dev))
-			json_array_append_new(gpus, one_gpu(lib, dev));
-	}
+	put_system(o, nv);
+	nv_count(nv, NV_DeviceGetCount_v2, &n);
+	for (unsigned i = 0; i < n && i < NVML_GPUS; i++)
+		if (nv_handle(nv, i, &dev))
+			json_array_append_new(gpus, one_gpu(nv, dev));
 	return o;
 }
 
-static void child_main(int out, void *lib)
+static void child_main(int out)
 {
-	char *text = json_dumps(ask(lib), JSON_SORT_KEYS);
+	struct nv nv;
+	int rc = nv_open(&nv);
+	char *text = rc == -ENOENT ? strdup("absent") : json_dumps(ask(&nv, rc), JSON_SORT_KEYS);
 
 	for (size_t at = 0, n = text ? strlen(text) : 0; at < n;) {
 		ssize_t w = write(out, text + at, n - at);
@@ -303,12 +251,8 @@ static void derive(struct ev *ev, struct ev_item *item, void *arg)
 	}
 	pid = fork();
 	if (pid == 0) {
-		void *lib = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
-
 		close(fd[0]);
-		if (!lib && write(fd[1], "absent", 6))
-			_exit(0);
-		child_main(fd[1], lib);
+		child_main(fd[1]);
 	}
 	close(fd[1]);
 	item->err = pid < 0 ? errno : read_answer(fd[0], item);

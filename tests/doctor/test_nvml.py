@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """NVML in its child process: an answer, no library, and a library that never returns.
 
-usage: test_nvml.py VGPU-DOCTOR FAKE-LIBRARY
+usage: test_nvml.py VGPU-DOCTOR FAKE-LIBRARY CAPTURE
 Fails when the doctor hangs with the library, leaves the child behind, or takes silence for an answer.
 """
 import io
@@ -15,7 +15,7 @@ import tempfile
 import time
 import unittest
 
-DOCTOR, FAKE = (os.path.abspath(a) for a in sys.argv[1:3])
+DOCTOR, FAKE, CAPTURE = (os.path.abspath(a) for a in sys.argv[1:4])
 
 
 class Nvml(unittest.TestCase):
@@ -24,7 +24,7 @@ class Nvml(unittest.TestCase):
         with tempfile.TemporaryDirectory() as d:
             start = time.monotonic()
             subprocess.run([DOCTOR, "collect", "--no-initramfs", "-o", d + "/b.tar.zst"], check=True, capture_output=True, timeout=60,
-                           env=dict(os.environ, **env))
+                           env=dict(os.environ, FAKE_NVML_CAPTURE=CAPTURE, **env))
             took = time.monotonic() - start
             raw = subprocess.run(["zstd", "-dc", d + "/b.tar.zst"], check=True, capture_output=True).stdout
         with tarfile.open(fileobj=io.BytesIO(raw)) as t:
@@ -35,11 +35,11 @@ class Nvml(unittest.TestCase):
     def test_answer(self):
         item, data, _ = self.ask(LD_LIBRARY_PATH=os.path.dirname(FAKE))
         answer = json.loads(data)
-        self.assertEqual((answer["driver"], len(answer["gpus"])), ("570.172.08", 1))
-        self.assertEqual((answer["gpus"][0]["bus_id"], answer["gpus"][0]["mig"], answer["gpus"][0]["mig_pending"]), ("00000000:1B:00.0", 1, 0))
+        self.assertEqual((answer["driver"], len(answer["gpus"])), ("590.48.01", 1))
+        self.assertEqual((answer["gpus"][0]["bus_id"], answer["gpus"][0]["mig"], answer["gpus"][0]["mig_pending"]), ("00000000:83:00.0", 1, 1))
 
     def test_hangs(self):
-        item, data, took = self.ask(LD_LIBRARY_PATH=os.path.dirname(FAKE), DOCTOR_FAKE_NVML="hang")
+        item, data, took = self.ask(LD_LIBRARY_PATH=os.path.dirname(FAKE), FAKE_NVML="Init_v2:0:hang")
         self.assertEqual((item.get("err"), data), (110, b""))  # ETIMEDOUT
         self.assertGreaterEqual(took, 5)
         self.assertEqual([p for p in os.listdir("/proc") if p.isdigit() and self.is_child(p)], [])
@@ -48,7 +48,7 @@ class Nvml(unittest.TestCase):
     def is_child(pid):
         try:
             with open("/proc/%s/comm" % pid) as c, open("/proc/%s/environ" % pid, "rb") as e:
-                return c.read() == "vgpu-doctor\n" and b"DOCTOR_FAKE_NVML=hang" in e.read()
+                return c.read() == "vgpu-doctor\n" and b"FAKE_NVML=Init_v2" in e.read()
         except OSError:
             return False
 

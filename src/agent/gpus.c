@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/gpus.h"
+#include "base/log.h"
+#include "nvml/child.h"
+#include "nvml/json.h"
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PERIOD_MS 1000
+#define PATIENCE_MS 5000 /* for a sample; NVML's slowest calls take tens of milliseconds */
+#define RETRY_S 5	 /* after a child that failed */
+#define ABSENT_S 60	 /* without NVML, or without its driver: it may be installed */
+
+static struct {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool stop;
+	struct gpu_child child;	  /* fd and pid are changed under lock */
+	struct gpu_sample fresh;  /* the thread's */
+	struct gpu_sample sample; /* under lock, as everything that follows */
+	uint64_t samples, starts;
+	double at; /* seconds since 1970, of the last sample; 0: none */
+	bool told;
+} g = {.lock = PTHREAD_MUTEX_INITIALIZER, .child = {.fd = -1}, .sample = {.rc = -ENOENT}};
+
+_Noreturn void gpus_child(void)
+{
+	_exit(gpu_child_main(STDIN_FILENO, PERIOD_MS));
+}
+
+/* ---- the thread ---- */
+
+static void copy_sample(struct gpu_sample *to, const struct gpu_sample *from)
+{
+	memcpy(to, from, offsetof(struct gpu_sample, gpu));
+	memcpy(to->gpu, from->gpu, from->gpus * sizeof(to->gpu[0]));
+}
+
+static void publish(int rc)
+{
+	struct timespec t;
+
+	if (rc)
+		g.fresh = (struct gpu_sample){.rc = rc};
+	clock_gettime(CLOCK_REALTIME, &t);
+	pthread_mutex_lock(&g.lock);
+	if (g.fresh.rc != g.sample.rc || !g.told) {
+		if (g.fresh.rc == -ENOENT)
+			log_info("%s", gpu_error_text(g.fresh.rc));
+		else if (g.fresh.rc)
+			log_warning("%s (%d)", gpu_error_text(g.fresh.rc), g.fresh.rc);
+		else
+			log_info("NVML answers for %u GPUs", g.fresh.gpus);
+		g.told = true;
+	}
+	copy_sample(&g.sample, &g.fresh);
+	if (!g.fresh.rc) {
+		g.samples++;
+		g.at = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	}
+	pthread_mutex_unlock(&g.lock);
+}
+
+/* True: to stop. */
+static bool pause_for(int seconds)
+{
+	struct timespec until;
+	bool stop;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += seconds;
+	pthread_mutex_lock(&g.lock);
+	while (!g.stop && pthread_cond_timedwait(&g.wake, &g.lock, &until) != ETIMEDOUT)
+		;
+	stop = g.stop;
+	pthread_mutex_unlock(&g.lock);
+	return stop;
+}
+
+/* Samples of one child until it fails; why it did. */
+static int watch_child(void)
+{
+	static char self[] = "/proc/self/exe", option[] = "--" GPUS_CHILD_OPTION;
+	char *const argv[] = {self, option, NULL};
+	int rc;
+
+	pthread_mutex_lock(&g.lock);
+	rc = g.stop ? -ECANCELED : gpu_child_start(&g.child, argv);
+	g.starts += !rc;
+	pthread_mutex_unlock(&g.lock);
+	while (!rc) {
+		rc = gpu_child_read(&g.child, PATIENCE_MS, &g.fresh);
+		if (!rc && g.fresh.rc)
+			rc = g.fresh.rc;
+		else if (!rc)
+			publish(0);
+	}
+	return rc;
+}
+
+static bool end_child(void)
+{
+	bool reaped;
+
+	pthread_mutex_lock(&g.lock);
+	reaped = gpu_child_end(&g.child);
+	pthread_mutex_unlock(&g.lock);
+	return reaped;
+}
+
+static void *run(void *arg)
+{
+	bool stop = false;
+
+	while (!stop) {
+		int rc = watch_child();
+
+		if (rc != -ECANCELED)
+			publish(rc);
+		while (!end_child() && !stop)
+			stop = pause_for(RETRY_S); /* stuck in the driver: no other one until it is gone */
+		if (!stop)
+			stop = pause_for(rc == -ENOENT || rc > 0 ? ABSENT_S : RETRY_S);
+	}
+	return NULL;
+}
+
+int gpus_start(void)
+{
+	return pthread_create(&g.thread, NULL, run, NULL);
+}
+
+void gpus_stop(void)
+{
+	pthread_mutex_lock(&g.lock);
+	g.stop = true;
+	if (g.child.fd >= 0)
+		shutdown(g.child.fd, SHUT_RDWR); /* who waits for a sample wakes */
+	pthread_cond_signal(&g.wake);
+	pthread_mutex_unlock(&g.lock);
+	pthread_join(g.thread, NULL);
+}
+
+/* ---- pages ---- */
+
+static bool ends_with(const char *s, const char *end)
+{
+	size_t n = strlen(s), m = strlen(end);
+
+	return n > m && !strcmp(s + n - m, end);
+}
+
+static void head(FILE *out, const char *name, const char *what, bool open)
+{
+	static const char *const units[] = {"celsius", "watts", "joules", "hertz", "ratio", "bytes", "seconds"};
+	bool counter = ends_with(name, "_total");
+	char family[96];
+
+	snprintf(family, sizeof(family), "%.*s", (int)(strlen(name) - (open && counter ? strlen("_total") : 0)), name);
+	fprintf(out, "# TYPE openvgpu_%s %s\n", family, counter ? "counter" : "gauge");
+	for (size_t i = 0; open && i < sizeof(units) / sizeof(*units); i++)
+		if (ends_with(family, units[i]))
+			fprintf(out, "# UNIT openvgpu_%s %s\n", family, units[i]);
+	fprintf(out, "# HELP openvgpu_%s %s\n", family, what);
+}
+
+static void text(FILE *out, const char *s)
+{
+	for (; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			fputc('\\', out);
+		fputc(*s, out);
+	}
+}
+
+static void labels(FILE *out, unsigned i, const struct gpu *gpu)
+{
+	fprintf(out, "gpu=\"%u\",uuid=\"", i);
+	text(out, gpu->uuid);
+	fputc('"', out);
+}
+
+static void own_metrics(FILE *out, bool open)
+{
+	const struct {
+		const char *name, *what;
+		double value;
+	} own[] = {
+		{"nvml_up", "1: NVML answered the last time", g.sample.rc == 0},
+		{"nvml_samples_total", "Samples of all GPUs", (double)g.samples},
+		{"nvml_process_starts_total", "Starts of the process that asks NVML", (double)g.starts},
+		{"nvml_failed_calls", "Calls of NVML that failed since that process was started", (double)g.sample.failures},
+		{"nvml_last_success_timestamp_seconds", "When NVML answered last, since 1970", g.at},
+	};
+
+	for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++) {
+		head(out, own[i].name, own[i].what, open);
+		fprintf(out, "openvgpu_%s %.17g\n", own[i].name, own[i].value);
+	}
+}
+
+static void info_metric(FILE *out, bool open)
+{
+	if (!g.sample.gpus)
+		return;
+	fprintf(out, "# TYPE openvgpu_gpu%s\n# HELP openvgpu_gpu%s What GPU it is\n", open ? " info" : "_info gauge", open ? "" : "_info");
+	for (unsigned i = 0; i < g.sample.gpus; i++) {
+		const struct gpu *gpu = &g.sample.gpu[i];
+
+		fputs("openvgpu_gpu_info{", out);
+		labels(out, i, gpu);
+		fputs(",pci_bus_id=\"", out);
+		text(out, gpu->bus_id);
+		fputs("\",model=\"", out);
+		text(out, gpu->name);
+		fputs("\",driver_version=\"", out);
+		text(out, g.sample.driver);
+		fputs("\"} 1\n", out);
+	}
+}
+
+static void value_metric(FILE *out, unsigned v, bool open)
+{
+	bool begun = false;
+
+	for (unsigned i = 0; i < g.sample.gpus; i++) {
+		const struct gpu *gpu = &g.sample.gpu[i];
+		char name[96];
+
+		if (gpu->value[v] < 0)
+			continue;
+		snprintf(name, sizeof(name), "gpu_%s", gpu_values[v].key);
+		if (!begun)
+			head(out, name, gpu_values[v].what, open);
+		begun = true;
+		fprintf(out, "openvgpu_%s{", name);
+		labels(out, i, gpu);
+		fprintf(out, "} %.12g\n", (double)gpu->value[v] * gpu_values[v].unit);
+	}
+}
+
+static void instance_metric(FILE *out, size_t at, const char *name, const char *what, bool open)
+{
+	bool begun = false;
+
+	for (unsigned i = 0; i < g.sample.gpus; i++)
+		for (unsigned k = 0; k < g.sample.gpu[i].instances; k++) {
+			const struct gpu_instance *m = &g.sample.gpu[i].instance[k];
+			int64_t n = *(const int64_t *)((const char *)m + at);
+
+			if (n < 0)
+				continue;
+			if (!begun)
+				head(out, name, what, open);
+			begun = true;
+			fprintf(out, "openvgpu_%s{", name);
+			labels(out, i, &g.sample.gpu[i]);
+			fprintf(out, ",mig=\"%u\",gpu_instance=\"%lld\",compute_instance=\"%lld\",mig_uuid=\"", k, (long long)m->gpu_instance,
+				(long long)m->compute_instance);
+			text(out, m->uuid);
+			fprintf(out, "\"} %lld\n", (long long)n);
+		}
+}
+
+void gpus_metrics(FILE *out, bool open)
+{
+	pthread_mutex_lock(&g.lock);
+	own_metrics(out, open);
+	info_metric(out, open);
+	for (unsigned v = 0; v < GPU_VALUES; v++)
+		value_metric(out, v, open);
+	instance_metric(out, offsetof(struct gpu_instance, memory), "gpu_mig_memory_bytes", "Memory of a MIG device", open);
+	instance_metric(out, offsetof(struct gpu_instance, used), "gpu_mig_memory_used_bytes", "Of it, what programs use", open);
+	pthread_mutex_unlock(&g.lock);
+}
+
+json_t *gpus_page(void)
+{
+	json_t *nvml, *page;
+
+	pthread_mutex_lock(&g.lock);
+	nvml = json_pack("{s:b, s:I, s:I}", "answers", g.sample.rc == 0, "samples", (json_int_t)g.samples, "failed_calls",
+			 (json_int_t)g.sample.failures);
+	if (g.sample.rc)
+		json_object_set_new(nvml, "error", json_string(gpu_error_text(g.sample.rc)));
+	if (g.sample.driver[0])
+		json_object_set_new(nvml, "driver", json_string(g.sample.driver));
+	page = json_pack("{s:o, s:o}", "nvml", nvml, "gpus", gpus_json(&g.sample));
+	pthread_mutex_unlock(&g.lock);
+	return page;
+}
+
+bool gpus_add_problems(json_t *problems)
+{
+	size_t before = json_array_size(problems);
+
+	pthread_mutex_lock(&g.lock);
+	if (g.sample.rc == -ETIMEDOUT || g.sample.rc == NV_GPU_IS_LOST)
+		json_array_append_new(problems, json_pack("{s:s, s:s}", "what", "GPUs", "text", gpu_error_text(g.sample.rc)));
+	gpus_problems(&g.sample, problems);
+	pthread_mutex_unlock(&g.lock);
+	return json_array_size(problems) > before;
+}

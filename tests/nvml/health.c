@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * NVML that fails and lies: every function with every error, at the first call and at every call, and every function
+ * with outputs full of nonsense. What is then shown of a GPU is what was shown before or nothing; never another number.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "fake.h"
+#include "nvml/health.h"
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const functions[] = {
+#define F(name) #name,
+#include "nvml/functions.def"
+#undef F
+};
+#define FUNCTIONS (sizeof(functions) / sizeof(*functions))
+
+/* nvmlReturn_t's, and numbers it does not have. */
+static const int errors[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 27, 999, 12345};
+
+static struct gpu_sample base;
+
+static void printable(const char *s, size_t size)
+{
+	assert_non_null(memchr(s, 0, size));
+	for (; *s; s++)
+		assert_true(isprint((unsigned char)*s));
+}
+
+/* A counter may grow, and nobody can tell a large one from a lie. */
+static bool counter(unsigned v)
+{
+	const char *end = strstr(gpu_values[v].key, "_total");
+
+	return end && !end[6];
+}
+
+static void believable(const struct gpu *g, const struct gpu *was, const char *fault)
+{
+	assert_true(gpu_plausible(g));
+	printable(g->name, sizeof(g->name));
+	printable(g->uuid, sizeof(g->uuid));
+	printable(g->bus_id, sizeof(g->bus_id));
+	for (unsigned v = 0; v < GPU_VALUES; v++)
+		if (g->value[v] != -1 && g->value[v] != was->value[v] && v != GPU_LOST && v != GPU_LINKS && v != GPU_LINKS_UP &&
+		    v != GPU_MIG_DEVICES && !counter(v))
+			fail_msg("%s: %s is %lld, was %lld", fault, gpu_values[v].key, (long long)g->value[v], (long long)was->value[v]);
+	for (unsigned i = 0; i < g->instances; i++) {
+		printable(g->instance[i].uuid, NV_TEXT);
+		assert_true(g->instance[i].memory <= was->value[GPU_MEMORY]);
+	}
+	for (unsigned i = 0; i < g->processes; i++)
+		assert_in_range(g->process[i].pid, 1, INT32_MAX);
+}
+
+/* Two reads with the fault, one without. False: nothing changed. */
+static bool try_fault(const char *fault)
+{
+	struct gpu_reader *r = gpu_reader_new();
+	const struct gpu_sample *s;
+	bool changed = false;
+
+	assert_non_null(r);
+	fake_nvml_fault(fault);
+	for (int i = 0; i < 2; i++) {
+		s = gpu_read(r);
+		assert_true(s->gpus <= NV_GPUS_MAX);
+		printable(s->driver, sizeof(s->driver));
+		for (unsigned k = 0; k < s->gpus; k++) {
+			believable(&s->gpu[k], &base.gpu[k < base.gpus ? k : 0], fault);
+			changed |= k >= base.gpus || memcmp(&s->gpu[k], &base.gpu[k], sizeof(s->gpu[k])) != 0;
+		}
+		changed |= s->rc || s->gpus != base.gpus || strcmp(s->driver, base.driver) != 0;
+	}
+	fake_nvml_fault(NULL);
+	s = gpu_read(r);
+	assert_int_equal(s->rc, 0);
+	for (unsigned k = 0; k < base.gpus; k++)
+		assert_int_equal(s->gpu[k].value[GPU_TEMPERATURE], base.gpu[k].value[GPU_TEMPERATURE]);
+	gpu_reader_free(r);
+	return changed;
+}
+
+static int take_base(void **state)
+{
+	struct gpu_reader *r = gpu_reader_new();
+
+	fake_nvml_fault(NULL);
+	assert_non_null(r);
+	memcpy(&base, gpu_read(r), sizeof(base));
+	gpu_reader_free(r);
+	return base.rc;
+}
+
+static void test_values(void **state)
+{
+	assert_int_equal(base.gpus, 2);
+	assert_string_equal(base.gpu[0].name, "NVIDIA H200");
+	assert_true(base.gpu[0].value[GPU_TEMPERATURE] > 0);
+	assert_int_equal(base.gpu[0].value[GPU_LOST], 0);
+	assert_int_equal(base.gpu[0].value[GPU_ENERGY], -1); /* the capture does not say */
+	assert_string_not_equal(base.gpu[0].bus_id, base.gpu[1].bus_id);
+}
+
+/* Those gpu_read() calls; without one of them something must be missing. */
+static bool used(const char *fn)
+{
+	struct gpu_reader *r = gpu_reader_new();
+	bool yes;
+
+	fake_nvml_fault(NULL);
+	gpu_read(r);
+	yes = fake_nvml_calls(fn) > 0;
+	gpu_reader_free(r);
+	return yes;
+}
+
+/* The answer is the same with and without: what it says is not in this capture, or nothing is made of it. */
+static bool answers_nothing(const char *fn)
+{
+	static const struct {
+		const char *fn;
+		int value; /* -1: never */
+	} of[] = {{"Shutdown", -1}, {"EventSetWait_v2", -1}, {"DeviceGetNvLinkState", GPU_LINKS},
+		  {"DeviceGetRemappedRows", GPU_ROWS_CORRECTED}, {"DeviceGetUtilizationRates", GPU_UTILIZATION}};
+
+	for (size_t i = 0; i < sizeof(of) / sizeof(*of); i++)
+		if (!strcmp(fn, of[i].fn))
+			return of[i].value < 0 || base.gpu[0].value[of[i].value] < 0;
+	return false;
+}
+
+static void test_errors(void **state)
+{
+	unsigned faults = 0, asked = 0;
+
+	for (size_t f = 0; f < FUNCTIONS; f++) {
+		bool is_used = used(functions[f]);
+
+		asked += is_used;
+		for (size_t e = 0; e < sizeof(errors) / sizeof(*errors); e++)
+			for (unsigned nth = 0; nth < (errors[e] == 15 || errors[e] == 999 ? 2 : 1); nth++) {
+				char fault[96];
+
+				snprintf(fault, sizeof(fault), "%s:%u:error=%d", functions[f], nth, errors[e]);
+				if (nth == 0 && errors[e] == 999 && is_used && !answers_nothing(functions[f])) {
+					if (!try_fault(fault))
+						fail_msg("%s changes nothing", fault);
+				} else if (nth != 1 || strcmp(functions[f], "Init_v2")) {
+					try_fault(fault);
+				}
+				faults++;
+			}
+	}
+	print_message("%u faults, %u functions asked\n", faults, asked);
+	assert_true(asked > 25);
+}
+
+static void test_lies(void **state)
+{
+	static const char *const bytes[] = {"ff", "7f", "41", "80"};
+
+	for (size_t f = 0; f < FUNCTIONS; f++)
+		for (size_t b = 0; b < sizeof(bytes) / sizeof(*bytes); b++) {
+			char fault[96];
+
+			snprintf(fault, sizeof(fault), "%s:0:lie=%s", functions[f], bytes[b]);
+			try_fault(fault);
+		}
+}
+
+static void test_vanishing(void **state)
+{
+	struct gpu_reader *r = gpu_reader_new();
+	const struct gpu_sample *s = gpu_read(r);
+
+	assert_int_equal(s->gpus, 2);
+	fake_nvml_fault("DeviceGetCount_v2:0:gone");
+	s = gpu_read(r);
+	assert_int_equal(s->gpus, 2);
+	assert_int_equal(s->gpu[1].value[GPU_LOST], 1);
+	assert_int_equal(s->gpu[1].value[GPU_TEMPERATURE], -1);
+	assert_string_equal(s->gpu[1].name, "NVIDIA H200");
+	assert_non_null(strstr(gpu_problem(&s->gpu[1], 0), "answers no more"));
+	fake_nvml_fault("DeviceGetPowerUsage:0:error=15");
+	s = gpu_read(r);
+	assert_int_equal(s->gpu[0].value[GPU_LOST], 1);
+	gpu_reader_free(r);
+}
+
+static void test_xid(void **state)
+{
+	struct gpu_reader *r = gpu_reader_new();
+	const struct gpu_sample *s = gpu_read(r);
+
+	assert_int_equal(s->gpu[0].value[GPU_XIDS], 0);
+	fake_nvml_fault("EventSetWait_v2:0:xid=79");
+	s = gpu_read(r);
+	assert_int_equal(s->gpu[0].value[GPU_XIDS], 1);
+	assert_int_equal(s->gpu[0].value[GPU_LAST_XID], 79);
+	assert_int_equal(s->gpu[1].value[GPU_XIDS], 0);
+	assert_int_equal(s->gpus, 2);
+	gpu_reader_free(r);
+	fake_nvml_fault("DeviceRegisterEvents:0:error=4");
+	r = gpu_reader_new();
+	assert_int_equal(gpu_read(r)->gpu[0].value[GPU_XIDS], -1); /* no permission: not zero, unknown */
+	gpu_reader_free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_values), cmocka_unit_test(test_errors), cmocka_unit_test(test_lies),
+		cmocka_unit_test(test_vanishing), cmocka_unit_test(test_xid),
+	};
+
+	return cmocka_run_group_tests(tests, take_base, NULL);
+}
