@@ -7,6 +7,7 @@
 #include "redact.h"
 #include "render.h"
 #include "sandbox.h"
+#include "alert.h"
 #include "compare.h"
 #include "status_dir.h"
 #include "waive.h"
@@ -37,7 +38,7 @@ struct options {
 	int status_fd; /* -1: no status files */
 	const struct format *format;
 	const char *site, *site_key, *log;
-	bool verbose, no_initramfs, no_colour, assert_only, verify;
+	bool verbose, no_initramfs, no_colour, assert_only, verify, alert;
 	int argc;
 	char **argv;
 };
@@ -93,6 +94,8 @@ static int prepare(struct options *o)
 		o->status_fd = open(o->status_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (o->status_fd < 0)
 			return fail(3, "cannot open", o->status_dir, strerror(errno));
+	} else if (o->alert) {
+		return fail(EXIT_USAGE, "--alert needs --write-status", "", "");
 	}
 	if (!o->waive)
 		return 0;
@@ -128,7 +131,7 @@ static int report(const struct options *o, struct ev *ev, const char *source, FI
 	struct audit a = {.ev = ev, .host = &host, .mode_reason = "given", .now = time(NULL)};
 	const struct profile *p = o->profile ? profile_find(o->profile) : NULL;
 	struct report r = {.a = &a, .source = source, .verbose = o->verbose, .time = a.now};
-	int code;
+	int code, rc;
 
 	host_collect(&host, ev, slow(o));
 	a.mode_given = o->mode != NULL;
@@ -145,6 +148,8 @@ static int report(const struct options *o, struct ev *ev, const char *source, FI
 	}
 	if (o->status_fd >= 0 && status_dir_write(o->status_fd, &a))
 		code = fail(3, "cannot write", o->status_dir, strerror(errno));
+	if (o->alert && (rc = alert_update(o->status_fd, &r)))
+		code = fail(3, "cannot write", o->status_dir, strerror(-rc));
 	if (fflush(f) || ferror(f))
 		code = fail(3, "cannot write the report", "", strerror(errno));
 	if (f != stdout)
@@ -505,6 +510,7 @@ static int usage(FILE *f)
 	      "  --profile NAME      checklist (the ten-point passthrough list), rule-m1\n"
 	      "  --waive FILE        waivers (YAML: id, subject, reason, owner, expires)\n"
 	      "  --write-status DIR  keep NAME-ready files there\n"
+	      "  --alert             keep the last report and metrics there too; tell what is worse than in it\n"
 	      "  --site FILE         firmware, inventory, minima, advisories to compare with (FILE.sig: its signature)\n"
 	      "  --site-key KEY      the signify(1) key of that signature\n"
 	      "  --log FILE          kernel messages to judge by: dmesg, or journalctl -k, text or -o json; - is standard input\n"
@@ -522,6 +528,7 @@ static const struct option longs[] = {
 	{"format", required_argument, NULL, 'f'},  {"only", required_argument, NULL, 'O'},
 	{"skip", required_argument, NULL, 'S'},	   {"profile", required_argument, NULL, 'p'},
 	{"for", required_argument, NULL, 'g'},	   {"gpus", required_argument, NULL, 'G'},
+	{"alert", no_argument, NULL, 'A'},
 	{"waive", required_argument, NULL, 'w'},   {"write-status", required_argument, NULL, 's'},
 	{"no-initramfs", no_argument, NULL, 'I'},  {"output", required_argument, NULL, 'o'},
 	{"verbose", no_argument, NULL, 'v'},	   {"no-colour", no_argument, NULL, 'C'},
@@ -572,6 +579,9 @@ static int parse(struct options *o, int argc, char **argv)
 			break;
 		case 's':
 			o->status_dir = optarg;
+			break;
+		case 'A':
+			o->alert = true;
 			break;
 		case 't':
 			o->site = optarg;

@@ -71,7 +71,8 @@ static bool seccomp(int writable_dir)
 					     SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
 #endif
 	if (writable_dir >= 0)
-		ok = ok && !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(unlinkat), 0);
+		ok = ok && !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(unlinkat), 0) &&
+		     !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(renameat), 0);
 	ok = ok && !seccomp_load(ctx);
 	if (ctx)
 		seccomp_release(ctx);
