@@ -26,7 +26,7 @@ def skip(why):
 
 
 def run(*words, **more):
-    r = subprocess.run(words, capture_output=True, text=True, timeout=120, **more)
+    r = subprocess.run(words, capture_output=True, text=True, timeout=600, **more)
     assert r.returncode == 0, (words, r.returncode, r.stdout, r.stderr)
     return r.stdout
 
