@@ -1,0 +1,122 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Rules, dashboard and runbook against Prometheus' own tools and the live page of an agent.
+
+The dashboard has no schema to be had as a file, so it is held to rules of its own: every expression is one
+promtool can parse, every metric exists on the live page, panels do not overlap, ids and names are unique.
+"""
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / 'agent'))
+sys.path.insert(0, str(HERE.parent / 'vgpud'))
+import agent
+
+SOURCE = HERE.parent.parent
+RULES = SOURCE / 'integrations/prometheus'
+DASHBOARD = SOURCE / 'integrations/grafana/openvgpu.json'
+OPENMETRICS = {'Accept': 'application/openmetrics-text; version=1.0.0'}
+
+
+def promtool(*words, stdin=None):
+    r = subprocess.run(['promtool', *map(str, words)], input=stdin, capture_output=True, text=True, timeout=240, cwd=RULES)
+    assert r.returncode == 0, (words, r.stdout + r.stderr)
+    return r.stdout + r.stderr
+
+
+def alerts():
+    return re.findall(r'- alert: (\w+)', (RULES / 'openvgpu.alerts.yml').read_text())
+
+
+def test_rules():
+    promtool('check', 'rules', 'openvgpu.recording.yml', 'openvgpu.alerts.yml')
+    promtool('test', 'rules', 'openvgpu.test.yml')
+    fired = set(re.findall(r'alertname: (\w+)\n +exp_alerts:\n', (RULES / 'openvgpu.test.yml').read_text()))
+    assert set(alerts()) == fired, set(alerts()) ^ fired
+
+
+def test_runbook():
+    sections = re.findall(r'^## (\w+)\n\n.+?\n\n(?:\* .+\n)+', (SOURCE / 'docs/alerts.md').read_text(), re.M)
+    assert sections == alerts(), set(sections) ^ set(alerts())
+
+
+def expressions(board):
+    """[(where, expression)], Grafana's own variables replaced."""
+    out = [(p['title'], t['expr']) for p in board['panels'] for t in p.get('targets', [])]
+    return [(w, re.sub(r'\$__rate_interval', '5m', re.sub(r'\$(instance|vm)\b', '.*', e))) for w, e in out]
+
+
+def check_expressions(all_of_them):
+    groups = {'groups': [{'name': 'g', 'rules': [{'record': f'x:{i}', 'expr': e} for i, (_, e) in enumerate(all_of_them)]}]}
+    with tempfile.NamedTemporaryFile('w', suffix='.yml') as f:
+        json.dump(groups, f)  # JSON is YAML
+        f.flush()
+        promtool('check', 'rules', f.name)
+
+
+def test_dashboard():
+    board = json.loads(DASHBOARD.read_text())
+    ids = [p['id'] for p in board['panels']]
+    assert len(ids) == len(set(ids)) > 10 and board['schemaVersion'] >= 36 and board['uid'] and board['title']
+    taken = set()
+    for p in board['panels']:
+        g = p['gridPos']
+        cells = {(x, y) for x in range(g['x'], g['x'] + g['w']) for y in range(g['y'], g['y'] + g['h'])}
+        assert g['x'] + g['w'] <= 24 and not cells & taken, p['title']
+        taken |= cells
+        assert p['type'] == 'row' or (p['targets'] and p['type'] in ('stat', 'timeseries', 'heatmap')), p['title']
+        refs = [t['refId'] for t in p.get('targets', [])]
+        assert len(refs) == len(set(refs)), p['title']
+    names = {v['name'] for v in board['templating']['list']}
+    used = set(re.findall(r'\$\{?([a-z]+)', DASHBOARD.read_text()))
+    assert used == names, used ^ names
+    check_expressions(expressions(board))
+
+
+def metric_names(text):
+    return set(re.findall(r'\b(openvgpu_[a-z0-9_]+)', text)) - recorded()
+
+
+def recorded():
+    return {m.split(':')[1] for m in re.findall(r'[a-z]+:openvgpu_[a-z_]+:', (RULES / 'openvgpu.recording.yml').read_text())}
+
+
+def test_live_page():
+    import prometheus_client.openmetrics.parser
+    import prometheus_client.parser
+    with agent.vgpud() as d, agent.Agent(d.run) as a:
+        d.ok('register-vm', name='one', quota=16 << 20)
+        a.until('the VM', lambda: 'one' in a.metrics().get('openvgpu_vm_quota_bytes', (0, {}))[1])
+        text, open_text = a.ask('/metrics')[2], a.ask('/metrics', headers=OPENMETRICS)[2]
+    print(promtool('check', 'metrics', stdin=text), end='')
+    strict = {f.name for f in prometheus_client.openmetrics.parser.text_string_to_metric_families(open_text)}
+    names = {s.name for f in prometheus_client.parser.text_string_to_metric_families(text) for s in f.samples}
+    assert len(strict) > 25 and len(names) > len(strict), (len(strict), len(names))
+    for what in (RULES / 'openvgpu.recording.yml', RULES / 'openvgpu.alerts.yml', DASHBOARD):
+        missing = metric_names(what.read_text()) - names
+        assert not missing, f'{what.name} asks for what no page has: {missing}'
+
+
+def main():
+    if not shutil.which('promtool'):
+        print('promtool is not installed (Debian: prometheus)')
+        return 77
+    try:
+        import prometheus_client  # noqa: F401
+    except ImportError:
+        print('prometheus_client is not installed (Debian: python3-prometheus-client)')
+        return 77
+    for test in (test_rules, test_runbook, test_dashboard, test_live_page):
+        test()
+        print('ok', test.__name__, flush=True)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
