@@ -435,6 +435,7 @@ static void other_step(struct guest *g, uint8_t what)
 	case 4:
 		if (choose(&g->in) % 8)
 			break;
+		settle(g); /* what is taken back before it was seen gets no answer */
 		g->may_break = true;
 		vgpu_store64(what & 64 ? &w->work_head : &w->ctl_head, choose_bytes(&g->in, 8));
 		break;
