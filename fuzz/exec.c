@@ -58,10 +58,6 @@ static pthread_t decoder;
 
 /* ---- the host's side ---- */
 
-static int lease_yes(void *ctx)
-{
-	return 0;
-}
 static bool lease_held(void *ctx)
 {
 	return true;
@@ -112,7 +108,7 @@ static void count_unsupported(void *ctx, uint16_t op)
 }
 
 static const struct exec_ops ops = {
-	.lease_acquire = lease_yes, .lease_try = lease_held, .lease_due = lease_over, .lease_release = nothing,
+	.lease_try = lease_held, .lease_ask = nothing, .lease_due = lease_over, .lease_release = nothing,
 	.lease_idle = kept_idle, .unit_begin = nothing, .units_end = count_launches, .quota_take = take_quota,
 	.quota_give = give_quota, .quota_info = say_quota, .charge_bytes = count_bytes,
 	.charge_launches = count_launches, .extents_check = extents_yes, .count_unsupported = count_unsupported,

@@ -4,10 +4,10 @@
  *
  * Threads of one executor:
  *   decoder  takes entries of both rings, issues work, never blocks in the driver; keeps what waits for
- *            the guest's host functions aside (held.c);
+ *            the guest's host functions aside (held.c); asks for the lease and hears its doorbell (gate.c);
  *   helpers  run calls marked `helper` (waits, loads, frees) and complete them by tag;
- *   reaper   blocks for the device while the decoder sleeps or has a full window (marks.c);
- *   lease    blocks in lease_acquire() so that the decoder need not (gate.c).
+ *   reaper   blocks for the device while the decoder sleeps or has a full window (marks.c), and gives a lease
+ *            back that is due when the last kernel has ended.
  */
 #ifndef VGPU_EXECUTOR_CALL_H
 #define VGPU_EXECUTOR_CALL_H
@@ -142,14 +142,6 @@ struct exec_throttle {
 
 enum gate_state { GATE_NONE, GATE_WANTED, GATE_HELD, GATE_DRAINING };
 
-struct exec_gate {
-	pthread_mutex_t lock;
-	pthread_cond_t want;
-	_Atomic int state; /* enum gate_state; the lease thread changes WANTED to HELD, the decoder the rest */
-	bool stop, started;
-	pthread_t thread;
-};
-
 struct exec {
 	struct exec_env *env;
 	const struct cuda_driver *drv;
@@ -197,7 +189,7 @@ struct exec {
 	struct exec_throttle throttle;
 	struct exec_held held;
 	struct exec_helpers helpers;
-	struct exec_gate gate;
+	_Atomic int gate; /* enum gate_state: see gate.c */
 	struct vgpu_spin spin;
 	uint32_t sleeps; /* counted in VGPU_SLEEP_NEXT */
 	uint8_t payload[VGPU_BLOCK_SIZE + 256]; /* decoder's copy */
@@ -248,6 +240,7 @@ void marks_close(struct exec *x);		  /* end the open mark: record its events */
 void marks_poll(struct exec *x);		  /* pop what has completed; never blocks */
 void marks_delegate(struct exec *x);		  /* decoder is going to sleep */
 bool marks_idle(struct exec *x);		  /* everything issued has completed */
+bool marks_no_kernels(struct exec *x);		  /* every kernel of a closed mark has */
 bool marks_room(struct exec *x);
 void marks_drop_ctx(struct exec *x, struct obj *ctx); /* waits, then frees its events */
 
@@ -263,10 +256,10 @@ void helpers_stop(struct exec *x);
 bool helpers_submit(struct exec *x, struct call *c);
 
 /* gate.c */
-int gate_start(struct exec *x);
 void gate_stop(struct exec *x);
 bool gate_open(struct exec *x); /* may a kernel be issued now? */
 void gate_step(struct exec *x); /* hand over when due */
+void gate_drained(struct exec *x); /* no kernel of ours is on the device: a lease that is due goes back. Decoder, reaper */
 uint64_t gate_idle(struct exec *x); /* nothing to do and the device is drained; ns after which to call again, 0: never */
 
 /* seen.c */

@@ -24,15 +24,13 @@ enum exec_time { EXEC_EXECUTION, EXEC_LATENCY }; /* as in lease_page.h */
 enum exec_limit { EXEC_LAUNCHES, EXEC_BYTES, EXEC_DEPTH, EXEC_LIMITS };
 
 struct exec_ops {
-	/* Right to run compute. Blocks until granted (or *stop becomes non-zero: -ECANCELED). Cheap when
-	 * already held: no message, no system call. */
-	int (*lease_acquire)(void *ctx);
-	/* true: held, compute may be issued now; never blocks, no message. NULL = always ask by acquire (which
-	 * the call half then does on a thread of its own, so that the control ring goes on). */
+	/* Right to run compute. true: held, compute may be issued now. Never blocks, no message, no system call. */
 	bool (*lease_try)(void *ctx);
+	/* After a lease_try() that said no: asks for it. When it is granted bell_fd rings, and lease_try() says yes. */
+	void (*lease_ask)(void *ctx);
 	/* Between kernels: must the holder hand over now? One load of a shared word. */
 	bool (*lease_due)(void *ctx);
-	/* Nothing of ours runs on the device any more; give the lease back. */
+	/* No kernel of ours is on the device any more; give the lease back. From two threads. */
 	void (*lease_release)(void *ctx);
 	/* Ring empty, device drained, lease still held: keep it if nobody waits. Otherwise it is kept for a moment
 	 * all the same, in which a program that synchronises goes on: ns after which to call again; 0: never. */

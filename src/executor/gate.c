@@ -3,103 +3,65 @@
  * The lease as the decoder sees it.
  *
  *   NONE      no right to compute. A kernel asks -> HELD if held anyway, else WANTED
- *   WANTED    the lease thread is asking the broker -> HELD
+ *   WANTED    asked for; the doorbell rings when it is granted -> HELD
  *   HELD      kernels are issued. Due -> DRAINING; ring empty and device drained -> NONE, kept by the
  *             other half as long as nobody waits
- *   DRAINING  nothing is issued; device empty -> released, NONE
+ *   DRAINING  no kernel is issued; none on the device -> released, NONE
+ *
+ * The decoder changes it, but for the last step, which whoever sees the last kernel end takes at once: the device
+ * idles until then.
  */
 #include "executor/call.h"
 
-static void *lease_thread(void *arg)
+void gate_drained(struct exec *x)
 {
-	struct exec *x = arg;
-	struct exec_gate *g = &x->gate;
+	int from = GATE_DRAINING;
 
-	pthread_mutex_lock(&g->lock);
-	while (!g->stop) {
-		if (atomic_load(&g->state) != GATE_WANTED) {
-			pthread_cond_wait(&g->want, &g->lock);
-			continue;
-		}
-		pthread_mutex_unlock(&g->lock);
-		if (x->env->ops->lease_acquire(x->env->ops_ctx) == 0)
-			atomic_store(&g->state, GATE_HELD);
-		else
-			exec_break(x, VGPU_ERR_NONE);
-		exec_wake(x);
-		pthread_mutex_lock(&g->lock);
-		if (atomic_load(&x->broken) != -1)
-			break;
-	}
-	pthread_mutex_unlock(&g->lock);
-	return NULL;
+	if (atomic_compare_exchange_strong(&x->gate, &from, GATE_NONE))
+		x->env->ops->lease_release(x->env->ops_ctx);
 }
 
 void gate_step(struct exec *x)
 {
-	struct exec_gate *g = &x->gate;
-	const struct exec_ops *ops = x->env->ops;
-
-	if (atomic_load(&g->state) == GATE_HELD && ops->lease_due(x->env->ops_ctx)) {
+	if (atomic_load(&x->gate) == GATE_HELD && x->env->ops->lease_due(x->env->ops_ctx)) {
 		marks_close(x);
-		atomic_store(&g->state, GATE_DRAINING);
+		atomic_store(&x->gate, GATE_DRAINING);
 	}
-	if (atomic_load(&g->state) == GATE_DRAINING && marks_idle(x)) {
-		ops->lease_release(x->env->ops_ctx);
-		atomic_store(&g->state, GATE_NONE);
-	}
+	if (atomic_load(&x->gate) == GATE_DRAINING && marks_no_kernels(x))
+		gate_drained(x);
 }
 
 bool gate_open(struct exec *x)
 {
-	struct exec_gate *g = &x->gate;
 	const struct exec_ops *ops = x->env->ops;
+	int state;
 
 	gate_step(x);
-	if (atomic_load(&g->state) == GATE_NONE) {
-		if (ops->lease_try && ops->lease_try(x->env->ops_ctx)) {
-			atomic_store(&g->state, GATE_HELD);
-		} else {
-			pthread_mutex_lock(&g->lock);
-			atomic_store(&g->state, GATE_WANTED);
-			pthread_cond_signal(&g->want);
-			pthread_mutex_unlock(&g->lock);
+	state = atomic_load(&x->gate);
+	if (state == GATE_NONE || state == GATE_WANTED) {
+		if (ops->lease_try(x->env->ops_ctx)) {
+			state = GATE_HELD;
+		} else if (state == GATE_NONE) {
+			ops->lease_ask(x->env->ops_ctx);
+			state = GATE_WANTED;
 		}
+		atomic_store(&x->gate, state);
 	}
-	return atomic_load(&g->state) == GATE_HELD;
+	return state == GATE_HELD;
 }
 
 uint64_t gate_idle(struct exec *x)
 {
-	int state = atomic_load(&x->gate.state);
-
-	if ((state != GATE_HELD && state != GATE_NONE) || !marks_idle(x))
+	if (atomic_load(&x->gate) == GATE_DRAINING || !marks_idle(x))
 		return 0;
-	atomic_store(&x->gate.state, GATE_NONE);
+	atomic_store(&x->gate, GATE_NONE);
 	return x->env->ops->lease_idle(x->env->ops_ctx);
-}
-
-int gate_start(struct exec *x)
-{
-	struct exec_gate *g = &x->gate;
-
-	pthread_mutex_init(&g->lock, NULL);
-	pthread_cond_init(&g->want, NULL);
-	atomic_store(&g->state, GATE_NONE);
-	g->started = !pthread_create(&g->thread, NULL, lease_thread, x);
-	return g->started ? 0 : -1;
 }
 
 void gate_stop(struct exec *x)
 {
-	struct exec_gate *g = &x->gate;
+	int state = atomic_load(&x->gate);
 
-	pthread_mutex_lock(&g->lock);
-	g->stop = true;
-	pthread_cond_signal(&g->want);
-	pthread_mutex_unlock(&g->lock);
-	if (g->started)
-		pthread_join(g->thread, NULL);
-	if (atomic_load(&g->state) == GATE_HELD || atomic_load(&g->state) == GATE_DRAINING)
+	if (state == GATE_HELD || state == GATE_DRAINING)
 		x->env->ops->lease_release(x->env->ops_ctx);
 }

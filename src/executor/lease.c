@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The executor's side of lease_page.h. */
 #include "executor/process.h"
-#include <errno.h>
-#include <linux/futex.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 _Static_assert((int)EXEC_EXECUTION == LEASE_EXECUTION && (int)EXEC_LATENCY == LEASE_LATENCY, "one order");
-
-/* A missed wake-up costs at most this; the broker may also be restarting. */
-#define WAIT_NS 100000000L
 
 static uint64_t clock_ns(void)
 {
@@ -26,11 +20,6 @@ void lease_kick(struct process *p)
 
 	if (write(p->kick_fd, &one, sizeof(one)) < 0)
 		return; /* counter full: the broker will look anyway */
-}
-
-void lease_wake(struct process *p)
-{
-	syscall(SYS_futex, &p->page->grant, FUTEX_WAKE, 64, NULL, NULL, 0);
 }
 
 static void set_inactive(struct lease_page *g)
@@ -101,43 +90,16 @@ bool lease_try(void *ctx)
 	return ok;
 }
 
-static uint32_t ask(struct process *p)
-{
-	publish_next(p);
-	lease_kick(p);
-	return p->lease;
-}
-
-int lease_acquire(void *ctx)
+void lease_ask(void *ctx)
 {
 	struct process *p = ctx;
-	struct timespec limit = {.tv_nsec = WAIT_NS};
-	uint32_t mine, seen;
-	int rc = -ECANCELED;
 
 	pthread_mutex_lock(&p->lease_lock);
-	if (claim(p)) {
-		pthread_mutex_unlock(&p->lease_lock);
-		return 0;
-	}
-	mine = pending(p) ? p->lease : ask(p);
-	while (!atomic_load(&p->stop)) {
-		seen = atomic_load(&p->page->grant);
-		if (seen == mine) {
-			p->held = true;
-			if (claim(p)) {
-				rc = 0;
-				break;
-			}
-			mine = p->lease; /* revoked already, so it asked again */
-			continue;
-		}
-		pthread_mutex_unlock(&p->lease_lock);
-		syscall(SYS_futex, &p->page->grant, FUTEX_WAIT, seen, &limit, NULL, 0);
-		pthread_mutex_lock(&p->lease_lock);
+	if (!p->held && !pending(p)) {
+		publish_next(p);
+		lease_kick(p);
 	}
 	pthread_mutex_unlock(&p->lease_lock);
-	return rc;
 }
 
 bool lease_due(void *ctx)

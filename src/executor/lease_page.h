@@ -5,7 +5,8 @@
  * Two halves, each word with one writer. The broker never reads its own half back and treats the other
  * half as a claim: a lying executor can only lose its own lease or be charged by the broker's clock.
  *
- * A lease has a number. The executor publishes want = n and kicks; the broker answers grant = n (futex).
+ * A lease has a number. The executor publishes want = n and kicks; the broker answers grant = n and
+ * rings the channel's doorbell, which is what the executor sleeps on.
  * The executor holds lease n while grant == n and released != n. Taking it back is Dekker's algorithm:
  *
  *   executor: active = 1; fence; if revoke == n -> active = 0, released = n, kick   (else: may submit)
@@ -33,7 +34,7 @@ enum lease_limit { LEASE_LAUNCHES, LEASE_BYTES, LEASE_LIMITS };
 
 enum lease_waiters {
 	LEASE_KEEP,	 /* nobody else wants the device */
-	LEASE_CONTENDED, /* somebody waits: give an idle lease up, after LEASE_GRACE_NS */
+	LEASE_CONTENDED, /* somebody waits or shares: give an idle lease up, after LEASE_GRACE_NS */
 	LEASE_RETURN,	 /* nobody waits, but what is kept is charged (a cap): at once */
 };
 
@@ -56,7 +57,7 @@ enum lease_time {
 
 struct lease_page {
 	/* written by the broker */
-	_Alignas(64) _Atomic uint32_t grant; /* number of the last lease granted; futex */
+	_Alignas(64) _Atomic uint32_t grant; /* number of the last lease granted */
 	_Atomic uint32_t revoke;	     /* hand lease of this number over at the next kernel boundary */
 	_Atomic uint32_t waiters;	     /* do not keep an idle lease: enum lease_waiters */
 	_Alignas(64) _Atomic uint64_t quota_used, quota_total; /* bytes, the whole VM */

@@ -16,7 +16,6 @@ void process_stop(struct process *p)
 	atomic_store(&p->stop, 1);
 	if (write(p->stop_fd, &one, sizeof(one)) < 0)
 		log_debug("stop: %m");
-	lease_wake(p);
 	pthread_mutex_lock(&p->answer_lock);
 	pthread_cond_broadcast(&p->answered);
 	pthread_mutex_unlock(&p->answer_lock);
@@ -169,8 +168,8 @@ static void broken(void *ctx, int error)
 
 const struct exec_ops process_ops = {
 	.broken = broken,
-	.lease_acquire = lease_acquire,
 	.lease_try = lease_try,
+	.lease_ask = lease_ask,
 	.lease_due = lease_due,
 	.lease_release = lease_release,
 	.lease_idle = lease_idle,

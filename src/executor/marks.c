@@ -279,6 +279,16 @@ bool marks_idle(struct exec *x)
 	return idle;
 }
 
+bool marks_no_kernels(struct exec *x)
+{
+	bool none;
+
+	pthread_mutex_lock(&x->marks.lock);
+	none = !x->marks.kernels;
+	pthread_mutex_unlock(&x->marks.lock);
+	return none;
+}
+
 void marks_delegate(struct exec *x)
 {
 	struct exec_marks *m = &x->marks;
@@ -290,24 +300,25 @@ void marks_delegate(struct exec *x)
 	pthread_mutex_unlock(&m->lock);
 }
 
-/* Under the lock: half the window is free, or what is in flight was to be given up. */
+/* Under the lock: half the window is free, or what is in flight is to be given up. */
 static bool decoder_has_to_do(struct exec *x)
 {
-	return x->marks.kernels <= atomic_load(&x->window) / 2 || x->env->ops->lease_due(x->env->ops_ctx);
+	return atomic_load(&x->nudge) && atomic_load(&x->gate) == GATE_HELD &&
+	       (x->marks.kernels <= atomic_load(&x->window) / 2 || x->env->ops->lease_due(x->env->ops_ctx));
 }
 
 /* Under the lock: the first mark somebody waits for. A decoder that sleeps because of a full window waits
- * for half of it, so that it wakes once per half a window and not for each mark. */
+ * for half of it, so that it wakes once per half a window and not for each mark; the next tenant for all kernels. */
 static uint64_t first_awaited(struct exec *x)
 {
 	struct exec_marks *m = &x->marks;
-	uint64_t left = m->kernels, i;
+	uint64_t left = m->kernels, most = atomic_load(&x->gate) == GATE_HELD ? atomic_load(&x->window) / 2 : 0, i;
 
 	for (i = m->tail; i + 1 != m->head; i++) {
 		const struct mark *k = &m->ring[i % EXEC_MARKS];
 
 		left -= k->kernels;
-		if (k->awaited || (atomic_load(&x->nudge) && left <= atomic_load(&x->window) / 2))
+		if (k->awaited || (atomic_load(&x->nudge) && left <= most))
 			break;
 	}
 	return i;
@@ -356,7 +367,9 @@ static void *reaper(void *arg)
 		reap(x, at);
 		if (m->tail <= at) /* an older one, of another stream, is not complete */
 			reap(x, m->tail);
-		if (m->tail == m->head || (atomic_load(&x->nudge) && decoder_has_to_do(x)))
+		if (!m->kernels)
+			gate_drained(x);
+		if (m->tail == m->head || decoder_has_to_do(x))
 			exec_wake(x);
 	}
 	pthread_mutex_unlock(&m->lock);

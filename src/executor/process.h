@@ -54,12 +54,11 @@ int process_start_control(struct process *p);
 void process_stop(struct process *p);
 
 /* lease.c */
-int lease_acquire(void *ctx);
 bool lease_try(void *ctx);
+void lease_ask(void *ctx);
 bool lease_due(void *ctx);
 void lease_release(void *ctx);
 uint64_t lease_idle(void *ctx);
-void lease_wake(struct process *p);
 void lease_kick(struct process *p);
 void lease_unit_begin(void *ctx);
 void lease_units_end(void *ctx, uint32_t n);

@@ -559,7 +559,7 @@ static bool sleep_until_called(struct exec *x, bool was_blocked, uint64_t most)
 	vgpu_store32(&x->host->sleeping, x->sleeps + (was_blocked ? VGPU_SLEEP_CONTROL : VGPU_SLEEP_ANY));
 	vgpu_fence();
 	again = was_blocked ? vgpu_load64(&x->guest->ctl_head) != x->ctl_tail ||
-			      (!x->throttle.waits && atomic_load(&x->gate.state) == GATE_HELD &&
+			      (!x->throttle.waits && atomic_load(&x->gate) == GATE_HELD &&
 			       exec_in_flight(x) < throttle_window(x))
 			    : work_waiting(x);
 	if (!again && atomic_load(&x->broken) == SERVING) {
@@ -699,7 +699,7 @@ static struct exec *serve_begin(struct exec_env *env)
 {
 	struct exec *x = exec_new(env);
 
-	if (!x || x->wake_fd < 0 || marks_start(x) || helpers_start(x) || gate_start(x))
+	if (!x || x->wake_fd < 0 || marks_start(x) || helpers_start(x))
 		return NULL;
 	announce(x);
 	return x;

@@ -23,6 +23,7 @@
 
 static const char *const landlock_choices[] = {"require", "accept-missing", NULL};
 static const char *const spare_choices[] = {"off", "on", NULL};
+static const char *const policy_choices[] = {"exclusive", "concurrent", NULL}; /* enum sched_policy */
 static const char *const level_choices[] = {"error", "warning", "info", "debug", NULL};
 
 #define AT(field) offsetof(struct vgpud_config, field)
@@ -44,6 +45,7 @@ const struct conf_key config_keys[] = {
 	VALUE("bar-budget", CONF_SIZE, bar_budget, 0, 1ull << 50),
 	VALUE("default-quota", CONF_SIZE, default_quota, 0, 1ull << 50),
 	VALUE("context-overhead", CONF_SIZE, context_overhead, 0, 1ull << 40),
+	{"policy", CONF_CHOICE, AT(policy), 0, 0, 0, policy_choices},
 	VALUE("quantum", CONF_DURATION, quantum_ns, 100000, NS_PER_S),
 	VALUE("job-timeout", CONF_DURATION, job_timeout_ns, NS_PER_S / 10, 86400 * NS_PER_S),
 	VALUE("hard-timeout", CONF_DURATION, hard_timeout_ns, 0, 86400 * NS_PER_S),

@@ -11,6 +11,7 @@
 
 #define CONFIG_FAULTS_MAX 1000u /* fault-limit at most: so many are remembered for each VM */
 
+enum sched_policy { POLICY_EXCLUSIVE, POLICY_CONCURRENT };
 enum landlock_policy { LANDLOCK_REQUIRE, LANDLOCK_ACCEPT_MISSING };
 
 struct vgpud_config {
@@ -25,6 +26,7 @@ struct vgpud_config {
 	uint64_t default_quota;		     /* bytes; 0 = what is left */
 	uint64_t context_overhead;	     /* bytes of device memory per context */
 	uint64_t quantum_ns;
+	unsigned policy; /* enum sched_policy */
 	uint64_t job_timeout_ns, hard_timeout_ns; /* hard 0 = none */
 	uint64_t spawn_burst, spawn_per_s;
 	unsigned spare; /* an executor waits ahead of need */

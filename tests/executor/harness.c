@@ -21,10 +21,6 @@
 
 /* ---- lease and quota ---- */
 
-static int acquire(void *c)
-{
-	return 0;
-}
 static bool held(void *c)
 {
 	return true;
@@ -87,7 +83,7 @@ static void unsupported(void *p, uint16_t op)
 }
 
 const struct exec_ops harness_ops = {
-	.lease_acquire = acquire, .lease_try = held, .lease_due = due, .lease_release = nothing, .lease_idle = idle,
+	.lease_try = held, .lease_ask = nothing, .lease_due = due, .lease_release = nothing, .lease_idle = idle,
 	.unit_begin = begin_unit, .units_end = end_units, .quota_take = take, .quota_give = give, .quota_info = info,
 	.charge_bytes = bytes, .charge_launches = launches, .extents_check = check, .count_unsupported = unsupported,
 };

@@ -17,8 +17,8 @@ class Busy:
     """A tenant that always has work queued."""
 
     def __init__(self, v, name, loops=LOOPS):
-        self.process = subprocess.Popen([str(RUN), '--run-dir', str(v.run), '--tenant', name, '--', str(SPINNER), loops],
-                                        stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([str(RUN), '--run-dir', str(v.run), '--tenant', name, '--', str(SPINNER), loops,
+                                         '0', '256'], stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == 'started\n' and self.process.stdout.readline() == 'ready\n'
 
     def end(self):
@@ -78,6 +78,24 @@ def test_a_reservation_beside_a_large_share():
         got = parts(v, 3)
         total = sum(got.values())  # by share it would be 1/401 of it
         assert got['small'] / total > 0.37, got
+        for t in tenants:
+            t.end()
+
+
+def test_concurrent_keeps_caps_and_admits_all():
+    with Vgpud('policy=concurrent') as v:
+        assert v.ok('status')['policy'] == 'concurrent'
+        v.ok('register-vm', name='capped', quota=1 << 28, cap=20, weight=100)
+        v.ok('register-vm', name='free', quota=1 << 28, weight=1)
+        tenants = [Busy(v, 'capped'), Busy(v, 'free')]
+        got = parts(v, 3)
+        assert got['capped'] < 0.23, got  # by share it would be 100/101
+        assert got['free'] > 0.6, got
+        v.ok('set-vm', name='capped', cap=0)
+        handovers = v.ok('status')['handovers']
+        got = parts(v, 2)
+        assert got['capped'] / sum(got.values()) < 0.6, got  # side by side: split, not by share
+        assert v.ok('status')['handovers'] - handovers <= 2
         for t in tenants:
             t.end()
 

@@ -242,6 +242,7 @@ int devices_init(struct broker *b);
 void devices_end(struct broker *b); /* nothing is on them any more */
 bool devices_known(const struct broker *b); /* every probe has answered */
 void devices_settle(struct broker *b);
+void devices_reconfigured(struct broker *b); /* quantum and policy, at once */
 void devices_step(struct broker *b, uint64_t now);
 struct device *device_first(const struct broker *b);
 void device_step(struct device *d, uint64_t now);

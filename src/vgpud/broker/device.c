@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The scheduler's hands: lease pages, futexes, the timer.
+ * The scheduler's hands: lease pages, doorbells, the timer.
  *
  * At its deadline a holder competes with those who wait: while its own tag is still the smallest it goes on
  * with a new deadline and never notices. Otherwise it is told to hand over at its next kernel boundary, and
@@ -10,11 +10,8 @@
 #include "vgpud/broker/broker.h"
 #include "base/log.h"
 #include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define OF(c) list_entry(c, struct bexec, client)
@@ -31,7 +28,7 @@ static void grant(struct bexec *x)
 	x->revoked_at = 0;
 	x->busy_seen = atomic_load(&x->page->busy_ns);
 	atomic_store(&x->page->grant, x->lease);
-	syscall(SYS_futex, &x->page->grant, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	irq_raise(x->channel->conn->bells[VGPU_VECTOR_CHANNEL(x->channel->index)]);
 }
 
 static void released(struct bexec *x, uint64_t now)
@@ -61,7 +58,10 @@ static bool take_back(struct bexec *x, uint64_t now)
 
 static uint32_t waiters(const struct sched *s, const struct bexec *x)
 {
-	return sched_contended(s) ? LEASE_CONTENDED : x->client.tenant->cap ? LEASE_RETURN : LEASE_KEEP;
+	/* Side by side, time is charged to all who hold: who idles would pay for the others. */
+	if (sched_contended(s) || (s->concurrent && s->holders > 1))
+		return LEASE_CONTENDED;
+	return x->client.tenant->cap ? LEASE_RETURN : LEASE_KEEP;
 }
 
 static void look_at_holders(struct sched *s, uint64_t now)
@@ -169,6 +169,7 @@ static int device_new(struct broker *b, uint32_t ordinal)
 	d->ordinal = ordinal;
 	d->heap = heap;
 	sched_init(&d->sched, b->cfg.quantum_ns, d->heap, VMS_MAX);
+	sched_set_concurrent(&d->sched, b->cfg.policy == POLICY_CONCURRENT);
 	d->sched.on_charge = on_charge;
 	d->sched.ctx = d;
 	list_add_tail(&b->devices, &d->node);
@@ -190,6 +191,17 @@ void devices_end(struct broker *b)
 		list_del(&d->node);
 		free(d->heap);
 		free(d);
+	}
+}
+
+void devices_reconfigured(struct broker *b)
+{
+	list_for_each(n, &b->devices) {
+		struct device *d = list_entry(n, struct device, node);
+
+		d->sched.quantum = b->cfg.quantum_ns;
+		sched_set_concurrent(&d->sched, b->cfg.policy == POLICY_CONCURRENT);
+		device_step(d, now_ns());
 	}
 }
 

@@ -10,7 +10,7 @@
 
 #define BROKER_NICE (-10)
 
-/* What the broker asks of the kernel: epoll and messages, its memory, shared pages, futexes of lease pages,
+/* What the broker asks of the kernel: epoll and messages, its memory, shared pages,
  * and files for SQLite, which its uid confines to the state directory. No process, no network. */
 static const int allowed[] = {
 	SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(poll), SCMP_SYS(setitimer), SCMP_SYS(writev), SCMP_SYS(close), SCMP_SYS(epoll_wait),

@@ -143,8 +143,7 @@ static void on_reloaded(struct broker *b, struct msg *m)
 	}
 	if (r->ok) {
 		log_set_level(b->cfg.log_level);
-		list_for_each(n, &b->devices)
-			list_entry(n, struct device, node)->sched.quantum = b->cfg.quantum_ns;
+		devices_reconfigured(b);
 		event_add(b, "reload-config", "", "the configuration was read anew");
 	}
 	control_answered(b, WAIT_RELOAD, r->ok ? NULL : r->text);

@@ -205,7 +205,8 @@ static void charge(struct sched *s, struct sched_client *c, uint64_t from, uint6
 		owed(s, t, to);
 	if (c->owed_turn)
 		t->owed -= (double)ns;
-	t->start_tag += (double)ns / t->share;
+	if (!s->concurrent) /* what is not divided by share is no debt under one */
+		t->start_tag += (double)ns / t->share;
 	if (t->heap_at && used_up(s, t, to)) {
 		heap_remove(s, t);
 		park(s, t, to);
@@ -248,10 +249,16 @@ void sched_account(struct sched *s, uint64_t now)
 
 /* ---- asking */
 
+/* Somebody waits for one of the holders to go. */
+static bool crowded(const struct sched *s)
+{
+	return s->heap_len > 0 && (!s->concurrent || s->holders == SCHED_HOLDERS_MAX);
+}
+
 /* Holders hold without end only while nobody waits. */
 static void set_deadlines(struct sched *s, uint64_t now)
 {
-	if (!sched_contended(s))
+	if (!crowded(s))
 		return; /* a deadline once set stands: at worst one early hand-over */
 	for (unsigned i = 0; i < s->holders; i++) {
 		struct sched_client *c = s->holder[i];
@@ -416,11 +423,12 @@ static void begin_turn(struct sched *s, struct sched_client *c, uint64_t now)
 {
 	uint64_t end = cap_end(s, c->tenant, now);
 
-	c->alone = !sched_contended(s);
+	c->alone = !crowded(s);
 	c->owed_turn = !c->alone && owed(s, c->tenant, now) > 0;
 	if (c->owed_turn)
 		pull_tag(s, c->tenant, SCHED_CREDIT_QUANTA);
 	c->turn_tag = c->tenant->start_tag;
+	c->beside = s->concurrent;
 	c->deadline = c->alone || end < now + s->quantum ? end : now + s->quantum;
 }
 
@@ -437,9 +445,10 @@ bool sched_renew(struct sched *s, struct sched_client *c, uint64_t now)
 {
 	sched_account(s, now);
 	unpark(s, now);
-	if (c->state != SCHED_HOLDING || used_up(s, c->tenant, now))
+	if (c->state != SCHED_HOLDING || used_up(s, c->tenant, now) ||
+	    (c->beside && !s->concurrent && s->holders > 1))
 		return false;
-	if (sched_contended(s) && goes_before(s, first_waiting(s, true, now), c->tenant, now))
+	if (crowded(s) && goes_before(s, first_waiting(s, true, now), c->tenant, now))
 		return false;
 	begin_turn(s, c, now);
 	return true;
@@ -556,4 +565,13 @@ void sched_tenant_set_limits(struct sched *s, struct sched_tenant *t, uint32_t c
 void sched_tenant_remove(struct sched *s, struct sched_tenant *t)
 {
 	unlink_reserved(s, t);
+}
+
+void sched_set_concurrent(struct sched *s, bool on)
+{
+	if (s->concurrent == on)
+		return;
+	s->concurrent = on;
+	for (unsigned i = 0; i < s->holders; i++)
+		s->holder[i]->deadline = 0;
 }

@@ -39,8 +39,8 @@
  * parked: it waits, but competes with nobody, until it has earned a quantum.
  *
  * A tenant may overrun in one place only: its other clients wait until that one is back, so that one tenant's
- * endless kernels never fill the places of others. `concurrent` admits everybody at once instead: no shares
- * are promised, caps hold.
+ * endless kernels never fill the places of others. sched_set_concurrent() admits everybody at once instead: no shares
+ * are promised; caps hold, of the time that is split evenly among those who hold a lease.
  *
  * Waiting is bounded: with n tenants a tenant of share w out of a sum W gets its turn within W/w quanta + n of
  * the longest units, one that comes back from a short absence delaying it by SCHED_CREDIT_QUANTA at most.
@@ -76,6 +76,7 @@ struct sched_client {
 	uint64_t deadline; /* while HOLDING; SCHED_NEVER while nobody else waits and no cap ends it */
 	bool alone;	   /* nobody waited when its deadline was set */
 	bool owed_turn;	   /* this turn is its reservation's */
+	bool beside;	   /* admitted beside others by sched_set_concurrent() */
 	double turn_tag;   /* its tenant's tag when this turn began */
 	uint64_t charged;  /* ns of device time, all leases */
 	uint64_t leases;
@@ -115,7 +116,7 @@ struct sched {
 	uint64_t seq;
 	struct sched_slot *heap; /* waiting tenants, smallest start tag first; the caller's array */
 	size_t heap_cap, heap_len;
-	bool concurrent; /* set by the caller */
+	bool concurrent;
 	struct sched_tenant *parked, *reserved;
 	uint64_t unpark_at; /* earliest instant at which one of parked may compete again */
 	struct sched_client *holder[SCHED_HOLDERS_MAX];
@@ -137,6 +138,9 @@ void sched_tenant_set_share(struct sched_tenant *t, uint32_t share);
 void sched_tenant_set_limits(struct sched *s, struct sched_tenant *t, uint32_t cap, uint32_t reservation, uint64_t now);
 /* It has no clients any more and ends. */
 void sched_tenant_remove(struct sched *s, struct sched_tenant *t);
+
+/* Takes effect with the next sched_renew() of each holder, which is due now. */
+void sched_set_concurrent(struct sched *s, bool on);
 
 void sched_client_init(struct sched_client *c, struct sched_tenant *t);
 /* false: already waiting or holding, or more tenants than heap_cap; nothing changed. Holders' deadlines

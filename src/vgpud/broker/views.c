@@ -170,7 +170,7 @@ json_t *status_view(struct broker *b)
 			 (json_int_t)b->cfg.bar_budget, "bar_reserved", (json_int_t)bar_reserved(b), "vms",
 			 (json_int_t)vms, "executors", (json_int_t)executors, "handovers", (json_int_t)d->handovers,
 			 "handover_mean_us", d->handovers ? (double)d->handover_wait_ns / (double)d->handovers / 1e3 : 0.0,
-			 "policy", "exclusive", "state", b->state_trouble[0] ? b->state_trouble : "stored",
+			 "policy", d->sched.concurrent ? "concurrent" : "exclusive", "state", b->state_trouble[0] ? b->state_trouble : "stored",
 			 "spare", spare_state(d), "upgrades", (json_int_t)b->cfg.upgrades);
 }
 

@@ -271,7 +271,7 @@ static void concurrent_admits_all_and_keeps_caps(void **state)
 
 	for (unsigned i = 0; i < 40; i++)
 		share[i] = 50;
-	m->s.concurrent = true;
+	sched_set_concurrent(&m->s, true);
 	add_vms(m, vm, 40, share);
 	sched_tenant_set_limits(&m->s, &vm[0].t, 1, 0, 0);
 	sim_run(m, 20000 * MS);
@@ -279,6 +279,31 @@ static void concurrent_admits_all_and_keeps_caps(void **state)
 	for (unsigned i = 1; i < 40; i++)
 		assert_int_equal(vm[i].longest_wait, 0);
 	assert_true(m->s.busy == m->now);
+	free(m);
+}
+
+/* Breaks: the policy is not live. Back to exclusive, one computes at a time and the shares count, also if nobody asks
+ * meanwhile. */
+static void the_policy_is_live(void **state)
+{
+	struct sim *m = sim_new(QUANTUM, 15);
+	struct sim_vm vm[2];
+	uint64_t before;
+
+	sched_set_concurrent(&m->s, true);
+	add_vms(m, vm, 2, (uint32_t[]){30, 10});
+	sim_run(m, 1000 * MS);
+	assert_int_equal(m->s.holders, 2);
+	assert_in_range(1000 * part(m, &vm[0]), 499, 501);
+	sched_set_concurrent(&m->s, false);
+	sim_run(m, 100 * MS);
+	assert_int_equal(m->s.holders, 1);
+	before = vm[0].t.charged;
+	sim_run(m, 1000 * MS);
+	assert_in_range(vm[0].t.charged - before, 735 * MS, 765 * MS);
+	sched_set_concurrent(&m->s, true);
+	sim_run(m, 10 * MS);
+	assert_int_equal(m->s.holders, 2);
 	free(m);
 }
 
@@ -407,6 +432,7 @@ int main(void)
 		cmocka_unit_test(endless_kernels_take_one_place),
 		cmocka_unit_test(a_flooder_gains_nothing),
 		cmocka_unit_test(concurrent_admits_all_and_keeps_caps),
+		cmocka_unit_test(the_policy_is_live),
 		cmocka_unit_test(mixes_get_their_shares),
 		cmocka_unit_test(mixes_wait_no_longer_than_the_bound),
 		cmocka_unit_test(a_thousand_vms_on_64_devices),
