@@ -3,12 +3,14 @@
 
 Each interval lasts until the smallest share has had 100 quanta. The same judgement is made of an equal split, which
 must fail it: a measurement that cannot tell the two apart says nothing."""
+import os
 import signal
 import statistics
 import subprocess
 import time
 
-from pairs import at_most
+import host
+from pairs import at_least, at_most
 
 QUANTUM = 0.002
 QUANTA = 100
@@ -38,9 +40,9 @@ class Busy:
 
 
 def counters(v):
-    """{name: (device seconds, launches)}, charged up to now; and the hand-overs so far."""
+    """{name: (device seconds, launches, leases)}, charged up to now; and the hand-overs so far."""
     v.ok('timeline', since_bucket=2**62)
-    return {vm['name']: (vm['device_seconds'], vm['launches']) for vm in v.ok('list-vms')}, v.ok('status')['handovers'], \
+    return {vm['name']: (vm['device_seconds'], vm['launches'], vm['leases']) for vm in v.ok('list-vms')}, v.ok('status')['handovers'], \
         time.monotonic()
 
 
@@ -114,68 +116,138 @@ def p99(values):
     return statistics.quantiles(values, n=100, method='inclusive')[98]
 
 
-def high_priority(b):
-    """Requests of some 10 ms with pauses between, alone and beside three low tenants that never pause."""
+def paused(tenants, on):
+    """Whether these compute is switched by stopping their programs: the same processes, warm, in every sample."""
+    for t in tenants:
+        for pid in (t.process.pid, *host.children(t.process.pid)):
+            os.kill(pid, signal.SIGSTOP if on else signal.SIGCONT)
+
+
+def settled(v, names, still):
+    """What a stopped program had queued, up to 25 ms of its own time, is over; or all of them compute again."""
+    last = counters(v)[0]
+    while True:
+        time.sleep(0.1)
+        now = counters(v)[0]
+        moved = [n for n in names if now[n][1] != last[n][1]]
+        if (not moved) if still else len(moved) == len(names):
+            return
+        last = now
+
+
+def high_priority(b, rounds=12, each=40):
+    """Requests of some 10 ms with pauses between, alone and beside three low tenants that never pause; in turns."""
+    lows = ['low0', 'low1', 'low2']
     v = b.vgpud(quota=1 << 20)
     try:
         v.ok('register-vm', name='high', priority='high', weight=100, quota=64 << 20)
-        for name in ('low0', 'low1', 'low2'):
+        for name in lows:
             v.ok('register-vm', name=name, priority='low', weight=10, quota=16 << 20)
         client = b.client(v, 'serve', tenant='high')
-
-        def requests(n=120):
-            out = []
-            for _ in range(n):
-                out.append(client.ask('gpu', 4)[0])
+        tenants = [Busy(b, v, name).wait() for name in lows]
+        took, launched, used = {True: [], False: []}, 0, 0
+        for i in range(2 * rounds):
+            alone = i % 4 in (1, 2)
+            paused(tenants, alone)
+            settled(v, lows, alone)
+            before = counters(v)[0]
+            for _ in range(each):
+                took[alone].append(client.ask('gpu', 4)[0])
                 time.sleep(0.01)
-            return out
-        requests(10)
-        alone = p99(requests())
-        tenants = [Busy(b, v, name) for name in ('low0', 'low1', 'low2')]
-        for t in tenants:
-            t.wait()
-        shared = p99(requests())
-        used, launches, _, _ = until(v, ['low0', 'low1', 'low2'], lambda u, wall: wall > 1)
-        unit = 1e3 * sum(used.values()) / max(1, sum(launches.values()))
+            after = counters(v)[0]
+            used += sum(after[n][0] - before[n][0] for n in lows)
+            launched += sum(after[n][1] - before[n][1] for n in lows)
+        paused(tenants, False)
         for t in tenants:
             t.end()
         client.close()
     finally:
         v.__exit__(None, None, None)
+    alone, shared, unit = p99(took[True]), p99(took[False]), 1e3 * used / max(1, launched)
     bound = 1.1 * alone + 1e3 * QUANTUM + unit
     b.add('high_priority_p99_ratio', [shared / alone], 'x', at_most(bound / alone),
-                note=f'p99 {shared:.1f} ms beside three others, {alone:.1f} ms alone; goal: 1.1 x alone + quantum + unit')
+          note=f'of {rounds * each} requests each: p99 {shared:.1f} ms beside three others, {alone:.1f} ms alone (medians '
+          f'{statistics.median(took[False]):.1f} and {statistics.median(took[True]):.1f}); goal: 1.1 x alone + quantum + unit')
 
 
-def throughput(b, v, names, seconds):
-    tenants = [Busy(b, v, n).wait() for n in names]
-    until(v, names, lambda u, wall: wall > 0.3)
-    _, launches, handovers, wall = until(v, names, lambda u, wall: wall >= seconds)
-    for t in tenants:
-        t.end()
-    return sum(launches.values()) / wall, handovers / wall
+def rate(v, names, seconds):
+    """Launches per second of all of them, hand-overs per second, leases asked for."""
+    before = counters(v)
+    time.sleep(seconds)
+    after = counters(v)
+    wall = after[2] - before[2]
+    return sum(after[0][n][1] - before[0][n][1] for n in names) / wall, (after[1] - before[1]) / wall, \
+        sum(after[0][n][2] - before[0][n][2] for n in names)
 
 
-def overhead(b, quantum, pairs=9, seconds=1.0):
-    """Launches per second of two tenants that take turns, against one alone; alternating."""
-    v = b.vgpud(f'quantum={quantum}', quota=1 << 20)
-    lost, switch = [], []
+def overhead(b, option, pairs, seconds):
+    """Launches per second of two tenants beside each other, against one of them; alternating, both in turn being the one."""
+    v = b.vgpud(option, quota=1 << 20)
+    lost, switch, asked = [], [], []
     try:
         for name in ('a', 'b'):
             v.ok('register-vm', name=name, quota=16 << 20)
+        tenants = {name: Busy(b, v, name).wait() for name in ('a', 'b')}
         for i in range(pairs):
-            order = (['a'], ['a', 'b']) if i % 2 else (['a', 'b'], ['a'])
-            rate = {len(names): throughput(b, v, names, seconds) for names in order}
-            lost.append(1 - rate[2][0] / rate[1][0])
-            switch.append(1e6 * lost[-1] / rate[2][1])
+            one, other = 'ab' if i % 2 else 'ba'
+            got = {}
+            for names in ([one], ['a', 'b']) if i % 4 < 2 else (['a', 'b'], [one]):
+                paused([tenants[other]], len(names) == 1)
+                settled(v, [other], len(names) == 1)
+                got[len(names)] = rate(v, names, seconds)
+            paused([tenants[other]], False)
+            lost.append(1 - got[2][0] / got[1][0])
+            asked.append(got[1][2])
+            if got[2][1]:
+                switch.append(1e6 * lost[-1] / got[2][1])
+        for t in tenants.values():
+            t.end()
     finally:
         v.__exit__(None, None, None)
-    return lost, switch
+    return lost, switch, asked
 
 
 def sched_overhead(b):
-    lost, switch = overhead(b, '2ms')
+    lost, switch, asked = overhead(b, 'quantum=2ms', 24, 0.4)
     b.add('sched_overhead_2ms', lost, 'share', at_most(0.05), note='of throughput, two tenants that take turns')
     b.add('switch_cost_us', switch, 'us', note='lost throughput per hand-over')
-    lost, _ = overhead(b, '10ms')
+    b.add('sched_messages_alone', [sum(asked)], 'leases', at_most(0), note=f'asked for in {0.4 * len(asked):.0f} s with nobody else')
+    lost, _, _ = overhead(b, 'quantum=10ms', 24, 0.4)
     b.add('sched_overhead_10ms', lost, 'share', at_most(0.01))
+    lost, _, _ = overhead(b, 'policy=concurrent', 10, 0.4)
+    b.add('concurrent_gain', [-x for x in lost], 'share', at_least(0), note='throughput of two side by side, against one')
+
+
+def changed_at(v, names, asked, step=0.005, width=0.04, limit=2):
+    """ms until the first window of 20 quanta whose split is nearer to the new shares than to the old, equal ones."""
+    start = time.monotonic()
+    seen = [(0, counters(v)[0])]
+    while seen[-1][0] < limit:
+        time.sleep(step)
+        seen.append((time.monotonic() - start, counters(v)[0]))
+        at, now = seen[-1]
+        then = next((c for t, c in reversed(seen) if at - t >= width), None)
+        used = {n: now[n][0] - then[n][0] for n in names} if then else {}
+        if used and sum(used.values()) and used[names[0]] / sum(used.values()) > (asked + 1 / 2) / 2:
+            return 1e3 * at
+    raise RuntimeError('bench: a changed weight has no effect')
+
+
+def weight_change(b, n=15):
+    """From the answer to set-vm."""
+    v = b.vgpud(quota=1 << 20)
+    took = []
+    try:
+        for name in ('a', 'b'):
+            v.ok('register-vm', name=name, quota=16 << 20, weight=25)
+        tenants = [Busy(b, v, name).wait() for name in ('a', 'b')]
+        for _ in range(n):
+            v.ok('set-vm', name='a', weight=25)
+            time.sleep(0.3)
+            v.ok('set-vm', name='a', weight=100)
+            took.append(changed_at(v, ('a', 'b'), 4 / 5))
+        for t in tenants:
+            t.end()
+    finally:
+        v.__exit__(None, None, None)
+    b.add('weight_change_ms', took, 'ms', at_most(100), note='1:1 to 4:1; end of the first 40 ms that are divided anew')
