@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Many tenants at once while everything goes wrong: executors and brokers killed, programs killed, limits changed
-live, tenants quarantined and released. Every program checks what it computed; afterwards nothing may be left: no
-descriptor, no memfd, no zombie, no memory.
+live, tenants quarantined and released, vgpud upgraded. Every program checks what it computed; afterwards nothing may be
+left: no descriptor, no memfd, no zombie, no memory; and shares must still be what weights ask.
 
 usage: soak.py [SECONDS] [TENANTS]      60 s and 10 by default; the long one is `soak.py 1800 30`
 """
@@ -15,6 +15,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(__file__))
+from limits import Busy, parts  # noqa: E402
 from harness import BUILD, RUN, SOFTCUDA, Vgpud, wait_for  # noqa: E402
 
 WORKER = BUILD / 'tests/vgpud/soak_worker'
@@ -132,7 +133,16 @@ def quarantine(v, tenants, rng):
         v.ok('clear-quarantine', name=name)
 
 
-TROUBLE = [(kill_executor, 6), (kill_program, 3), (change_limits, 8), (quarantine, 2), (kill_broker, 1)]
+def upgrade(v, tenants, rng):
+    """Onto itself: the keeper's process stays, its program and its broker are new."""
+    before = v.ok('status')['upgrades']
+    began = time.monotonic()
+    v.ok('upgrade')
+    wait_for('the next one', lambda: answers(v) and v.ask('status')['data']['upgrades'] == before + 1)
+    v.worst_pause = max(v.worst_pause, time.monotonic() - began)
+
+
+TROUBLE = [(upgrade, 1), (kill_executor, 6), (kill_program, 3), (change_limits, 8), (quarantine, 2), (kill_broker, 1)]
 
 
 def check_left(v, before):
@@ -148,6 +158,19 @@ def check_left(v, before):
     return after
 
 
+def check_shares(v, tenants):
+    """Points by which device time differs from what weights ask, with three of the tenants at work."""
+    asked = dict(zip((t.name for t in tenants), (10, 30, 60)))
+    for name, weight in asked.items():
+        v.ok('set-vm', name=name, weight=weight, priority='low', cap=0)
+    work = [Busy(v, name) for name in asked]
+    got = parts(v, 8)
+    for w in work:
+        w.end()
+    total = sum(got[n] for n in asked)
+    return max(abs(100 * got[n] / total - asked[n]) for n in asked)
+
+
 def soak(seconds, count, seed):
     rng = random.Random(seed)
     kinds = [f for f, n in TROUBLE for _ in range(n)]
@@ -157,6 +180,7 @@ def soak(seconds, count, seed):
         tenants = [Tenant(v, f't{i:02}') for i in range(count)]
         for t in tenants:
             v.ok('register-vm', name=t.name, quota=64 << 20)
+        fair = check_shares(v, tenants[:3])  # of an undisturbed vgpud, on this machine, as busy as it is
         before = resources(v)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -171,11 +195,15 @@ def soak(seconds, count, seed):
                      sum(vm['units'] for vm in v.ok('list-vms')) != u, 30)
         for t in tenants:
             t.end()
+        points = check_shares(v, tenants[:3]), fair
         after = check_left(v, before)
-        rounds = [t.text().count('round') for t in tenants]
+        rounds = [(v.dir / f'{t.name}.out').read_text().count('round') for t in tenants]
         print(f'{seconds} s, {count} tenants, seed {seed}: {sum(t.starts for t in tenants)} programs, {done}; '
               f'broker back in at most {v.worst_pause:.2f} s')
-        print(f'before {before}\nafter  {after}')
+        print(f'before {before}\nafter  {after}\nrounds {sum(rounds) * 64} or more; points by which shares are off: '
+              f'{points[0]:.1f}, before it all {points[1]:.1f}; '
+              f'load {os.getloadavg()}')
+        assert SANITIZED or points[0] < max(5, points[1] + 5), points
         assert all(rounds), f'some tenant never computed anything: {rounds}'
         assert done['kill_broker'] == 0 or v.worst_pause < PAUSE_MAX + 2, v.worst_pause
 
