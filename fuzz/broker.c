@@ -579,7 +579,7 @@ static void start(void)
 	close(pair[1]);
 	msg_chan_init(&keeper, pair[0], &ipc_table, IPC_KEEPER, IPC_BROKER);
 	keeper.state = IPC_S_START;
-	MUST(!loop_init(&b.loop) && !loop_timer_init(&b.loop, &b.period_io, NULL, &b) && !devices_init(&b) && !conns_init(&b) &&
+	MUST(!loop_init(&b.loop) && !loop_timer_init(&b.loop, &b.period_io, NULL, &b) && !devices_init(&b) && !conns_init(&b) && !control_init(&b) &&
 	     !keeper_link_start(&b));
 }
 

@@ -145,6 +145,8 @@ struct broker {
 	struct loop loop;
 	struct vgpud_config cfg;
 	struct msg_chan keeper;
+	struct loop_io look_io; /* end of the window in which answers to those who may only look are counted */
+	uint64_t look_since, look_ns; /* its begin; what they took in it */
 	struct loop_io keeper_io, control_io, period_io, unmute_io, limits_io;
 	struct list vms, conns, execs, clients;
 	struct list early; /* peers that came before we are ready */
@@ -255,6 +257,7 @@ struct asker {
 	int32_t pid;
 	bool admin;
 };
+int control_init(struct broker *b);
 int control_start(struct broker *b, int fd);
 void control_listening(struct broker *b, uint32_t id, int rc); /* of the VM's number, which may be nobody's by now */
 void control_event(struct broker *b); /* one was added: whoever waits for it is answered */

@@ -19,6 +19,11 @@
 #define OUT_MAX_BYTES (4u << 20)
 #define CLIENTS_MAX 64u
 #define CLIENTS_ADMIN 16u /* of them kept for those who may do more than look */
+#define ACCEPTS_MAX 16u   /* a turn */
+/* Answering those who may only look takes so much of the broker's time at most; what is beyond waits for the next window. */
+#define LOOK_WINDOW_NS 100000000ull
+#define LOOK_NS 20000000ull
+#define CLIENTS_USER 16u  /* of one user who may only look: the rest is others' */
 
 struct client {
 	struct list node;
@@ -27,6 +32,7 @@ struct client {
 	struct buf in, out;
 	struct asker who;
 	bool ended;
+	bool deferred; /* its next line is for the next window */
 	enum command_wait waits;
 	uint32_t waits_for;    /* WAIT_LISTENING, WAIT_MOVED: the VM whose socket the keeper is opening */
 	uint64_t events_since; /* WAIT_EVENT */
@@ -44,19 +50,16 @@ static void client_end(struct client *c)
 	free(c);
 }
 
-/* An error that quotes its asker may have been cut within a character, and JSON takes whole ones only. */
+/* An error that quotes its asker may hold what is nothing for a terminal or a log, or have been cut within a character,
+ * and JSON takes whole ones only. */
 static json_t *error_text(const char *text)
 {
-	json_t *s = json_string(text);
-	char *plain = s ? NULL : strdup(text);
+	cleanup_mem char *plain = strdup(text);
 
 	for (char *p = plain; p && *p; p++)
-		if (*p & 0x80)
+		if (*p < ' ' || *p == 0x7f || *p & 0x80)
 			*p = '?';
-	if (plain)
-		s = json_string(plain);
-	free(plain);
-	return s;
+	return plain ? json_string(plain) : NULL;
 }
 
 static void reply(struct client *c, const struct vgpu_err *e, json_t *data)
@@ -73,10 +76,11 @@ static void reply(struct client *c, const struct vgpu_err *e, json_t *data)
 static void answer(struct client *c, const char *line)
 {
 	cleanup_err struct vgpu_err *e = NULL;
-	json_t *q = json_loads(line, JSON_REJECT_DUPLICATES, NULL), *data = NULL;
+	json_error_t why = {.text = ""};
+	json_t *q = json_loads(line, JSON_REJECT_DUPLICATES, &why), *data = NULL;
 
 	if (!json_is_object(q))
-		e = err_new("not a JSON object");
+		e = err_new("not a JSON object: %.100s", q ? "another kind of value" : why.text);
 	else
 		e = command_run(c->broker, &c->who, q, &data, &c->waits);
 	c->waits_for = c->broker->waited_vm;
@@ -110,6 +114,54 @@ static char *line_end(const struct client *c)
 	return c->in.len ? memchr(c->in.data, '\n', c->in.len) : NULL;
 }
 
+/* true: the window's time is used up. */
+static bool defer(struct client *c)
+{
+	struct broker *b = c->broker;
+	uint64_t now = now_ns();
+
+	if (c->who.admin)
+		return false;
+	if (now - b->look_since >= LOOK_WINDOW_NS) {
+		b->look_since = now;
+		b->look_ns = 0;
+	}
+	if (b->look_ns < LOOK_NS)
+		return false;
+	if (!c->deferred) {
+		c->deferred = true;
+		loop_timer_set(&b->look_io, b->look_since + LOOK_WINDOW_NS);
+	}
+	loop_mod(&b->loop, &c->io, 0);
+	return true;
+}
+
+/* In the order in which they were served last. */
+static void on_look_window(struct loop_io *io, uint32_t events)
+{
+	struct broker *b = io->arg;
+
+	loop_timer_set(io, 0);
+	list_for_each(n, &b->clients) {
+		struct client *c = list_entry(n, struct client, node);
+
+		if (c->deferred)
+			loop_mod(&b->loop, &c->io, EPOLLOUT);
+		c->deferred = false;
+	}
+}
+
+static void answer_timed(struct client *c, const char *line)
+{
+	uint64_t begun = now_ns();
+
+	answer(c, line);
+	if (!c->who.admin)
+		c->broker->look_ns += now_ns() - begun;
+	list_del(&c->node);
+	list_add_tail(&c->broker->clients, &c->node);
+}
+
 /* One line a turn: scheduling goes on between the questions of one who asks many at once. */
 static void client_serve(struct client *c)
 {
@@ -120,8 +172,10 @@ static void client_serve(struct client *c)
 		reply(c, NULL, events_after(&c->broker->events, c->events_since));
 	}
 	if (!c->ended && !c->waits && !c->out.len && nl) {
+		if (defer(c))
+			return;
 		*nl = 0;
-		answer(c, c->in.data);
+		answer_timed(c, c->in.data);
 		buf_eat(&c->in, (size_t)(nl - c->in.data) + 1);
 	}
 	if (c->ended || client_flush(c))
@@ -130,11 +184,24 @@ static void client_serve(struct client *c)
 		loop_mod(&c->broker->loop, &c->io, EPOLLOUT); /* called again at once */
 }
 
+/* What follows it cannot be told from a line of its own, so this is the last answer. */
+static void line_too_long(struct client *c)
+{
+	cleanup_err struct vgpu_err *e = err_new("a line is longer than %u bytes", LINE_MAX_BYTES);
+
+	reply(c, e, NULL);
+	client_flush(c);
+	client_end(c);
+}
+
 static void client_event(struct loop_io *io, uint32_t events)
 {
 	struct client *c = io->arg;
+	long n = events & EPOLLOUT ? 1 : buf_read(&c->in, io->fd);
 
-	if (!(events & EPOLLOUT) && buf_read(&c->in, io->fd) <= 0)
+	if (n == -ENOBUFS || (n > 0 && c->in.len == c->in.max && !line_end(c)))
+		line_too_long(c);
+	else if (n <= 0)
 		client_end(c);
 	else
 		client_serve(c);
@@ -229,39 +296,56 @@ void control_listening(struct broker *b, uint32_t id, int rc)
 	json_decref(view);
 }
 
-static unsigned count_clients(struct broker *b)
+static bool has_room(struct broker *b, const struct asker *who)
 {
-	unsigned n = 0;
+	unsigned all = 0, own = 0;
 
-	list_for_each(it, &b->clients)
-		n++;
-	return n;
+	list_for_each(it, &b->clients) {
+		const struct client *c = list_entry(it, struct client, node);
+
+		all++;
+		own += c->who.uid == who->uid;
+	}
+	return who->admin ? all < CLIENTS_MAX : all < CLIENTS_MAX - CLIENTS_ADMIN && own < CLIENTS_USER;
 }
 
-static void on_accept(struct loop_io *io, uint32_t events)
+/* false: nobody waits. */
+static bool client_accept(struct broker *b, int listener)
 {
-	struct broker *b = io->arg;
-	int fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct ucred peer = {.uid = -1u};
 	socklen_t len = sizeof(peer);
-	bool admin = false;
+	struct asker who;
 	struct client *c;
 
 	if (fd < 0)
-		return;
-	if (!getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
-		admin = peer.uid == 0 || peer.uid == geteuid();
-	c = count_clients(b) < CLIENTS_MAX - (admin ? 0 : CLIENTS_ADMIN) ? calloc(1, sizeof(*c)) : NULL;
+		return false;
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+	who = (struct asker){peer.uid, peer.pid, peer.uid == 0 || peer.uid == geteuid()};
+	c = has_room(b, &who) ? calloc(1, sizeof(*c)) : NULL;
 	if (!c || peer.uid == -1u || loop_add(&b->loop, &c->io, fd, EPOLLIN, client_event, c)) {
 		free(c);
 		close(fd);
-		return;
+		return true;
 	}
 	c->broker = b;
-	c->who = (struct asker){peer.uid, peer.pid, admin};
+	c->who = who;
 	buf_init(&c->in, LINE_MAX_BYTES);
 	buf_init(&c->out, OUT_MAX_BYTES);
 	list_add_tail(&b->clients, &c->node);
+	return true;
+}
+
+/* Several a turn: one by one, they would wait behind those who come only to be turned away. */
+static void on_accept(struct loop_io *io, uint32_t events)
+{
+	for (unsigned i = 0; i < ACCEPTS_MAX && client_accept(io->arg, io->fd); i++)
+		;
+}
+
+int control_init(struct broker *b)
+{
+	return loop_timer_init(&b->loop, &b->look_io, on_look_window, b);
 }
 
 int control_start(struct broker *b, int fd)

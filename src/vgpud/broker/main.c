@@ -63,6 +63,8 @@ static struct vgpu_err *start_loop(struct broker *b)
 	if (!rc)
 		rc = limits_init(b);
 	if (!rc)
+		rc = control_init(b);
+	if (!rc)
 		rc = irq_init();
 	if (rc)
 		return err_sys(-rc, "event loop");
