@@ -163,10 +163,21 @@ def test_quarantine_in_a_program():
         assert program.stdout.readline() == 'started\n' and program.stdout.readline() == 'ready\n'
         v.ok('quarantine-vm', name='a')
         out, _ = program.communicate(timeout=60)
-        assert program.returncode == 1 and 'cu' in out, out
+        assert program.returncode == 1 and out.rstrip().endswith(' 802'), out  # CUDA_ERROR_SYSTEM_NOT_READY
         again = subprocess.run([str(RUN), '--run-dir', str(v.run), '--tenant', 'a', '--', str(SPINNER), '10', '10'],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
         assert again.returncode and 'quarantined' in again.stdout + again.stderr, again
+
+
+def test_a_killed_executor_in_a_program():
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28)
+        program = subprocess.Popen([str(RUN), '--run-dir', str(v.run), '--tenant', 'a', '--', str(SPINNER), '1000'],
+                                   stdout=subprocess.PIPE, text=True)
+        assert program.stdout.readline() == 'started\n' and program.stdout.readline() == 'ready\n'
+        os.kill(v.ok('show-vm', name='a')['channels'][0]['pid'], signal.SIGKILL)
+        out, _ = program.communicate(timeout=60)
+        assert program.returncode == 1 and out.rstrip().endswith(' 719'), out  # CUDA_ERROR_LAUNCH_FAILED
 
 
 def test_events():
