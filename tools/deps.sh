@@ -11,11 +11,13 @@ build="gcc clang lld make meson ninja-build pkg-config python3 libc6-dev
 vm="qemu-system-x86 seabios ipxe-qemu linux-image-cloud-amd64 linux-headers-cloud-amd64
  busybox-static cpio squashfs-tools kmod xz-utils perl"
 # valgrind needs the C library's symbols; Debian only recommends them, and we install no recommendations.
+# A real libvirtd for the guide's <shmem>, without its system services: 13 MB.
+libvirt="libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients"
 # "make deb", and the module's package built by DKMS as a guest does it.
 packages="debhelper dh-dkms dkms"
 check="ffmpeg libffmpeg-nvenc-dev valgrind libc6-dbg llvm libclang-rt-dev mandoc clang-format clang-tidy"
 missing=
-for p in $build $vm $check $packages; do
+for p in $build $vm $check $packages $libvirt; do
 	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"
 done
 [ -n "$missing" ] || exit 0

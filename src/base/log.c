@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct {
@@ -28,7 +29,16 @@ void log_init(const char *name, enum log_level max)
 {
 	self.name = name;
 	self.max = max;
-	self.journal = getenv("JOURNAL_STREAM") != NULL;
+	self.journal = log_is_journal();
+}
+
+bool log_is_journal(void)
+{
+	const char *at = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat s;
+
+	return at && sscanf(at, "%llu:%llu", &dev, &ino) == 2 && !fstat(STDERR_FILENO, &s) && s.st_dev == dev && s.st_ino == ino;
 }
 
 void log_set_level(enum log_level max)

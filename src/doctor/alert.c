@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "alert.h"
+#include "base/log.h"
 #include "compare.h"
 
 #include <errno.h>
@@ -58,7 +59,7 @@ static json_t *last_report(int dir)
 /* How many results are worse; -1: not known. */
 static int tell_worse(const json_t *old, const json_t *now)
 {
-	const char *error = getenv("JOURNAL_STREAM") ? "<3>" : "vgpu-doctor: "; /* sd-daemon(3) */
+	const char *error = log_is_journal() ? "<3>" : "vgpu-doctor: "; /* sd-daemon(3) */
 	char *text = NULL, *rest = NULL;
 	size_t len = 0;
 	int worse = 0;

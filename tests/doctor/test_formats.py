@@ -224,21 +224,29 @@ class Drift(unittest.TestCase):
     def test_alert(self):
         """What is worse than the day before is told as errors of the journal, once; nothing is told of a first day."""
         with tempfile.TemporaryDirectory() as d:
-            def day(host, **env):
-                p = subprocess.run([DOCTOR, "--root", os.path.join(HOSTDIR, host), "--write-status", d, "--alert"], text=True,
-                                   capture_output=True, timeout=60, env=dict(os.environ, **env))
+            def day(host, journal=True):
+                with tempfile.TemporaryFile("w+") as err:
+                    s = os.fstat(err.fileno())
+                    env = dict(os.environ, JOURNAL_STREAM="%d:%d" % (s.st_dev, s.st_ino if journal else s.st_ino + 1))
+                    subprocess.run([DOCTOR, "--root", os.path.join(HOSTDIR, host), "--write-status", d, "--alert"],
+                                   stdout=subprocess.DEVNULL, stderr=err, timeout=60, env=env)
+                    err.seek(0)
+                    told = err.read().splitlines()
                 with open(os.path.join(d, "report.json")) as r, open(os.path.join(d, "doctor.prom")) as m:
-                    return p.stderr.splitlines(), json.load(r), m.read()
-            told, _, metrics = day("unsafe-interrupts", JOURNAL_STREAM="8:1")
+                    return told, json.load(r), m.read()
+            told, _, metrics = day("unsafe-interrupts")
             self.assertEqual([line for line in told if "worse" in line], [])
             self.assertIn("\nopenvgpu_doctor_worse 0\n", metrics)
-            self.assertEqual(day("intel-passthrough", JOURNAL_STREAM="8:1")[0], [])
-            told, report, metrics = day("unsafe-interrupts", JOURNAL_STREAM="8:1")
+            self.assertEqual(day("intel-passthrough")[0], [])
+            told, report, metrics = day("unsafe-interrupts")
             self.assertTrue(told and all(line.startswith("<3>worse ") for line in told), told)
             self.assertTrue([line for line in told if "IOMMU-011" in line], told)
             self.assertIn("\nopenvgpu_doctor_worse %d\n" % len(told), metrics)
             self.assertEqual(report["schema"], "openvgpu.doctor.report")
             self.assertEqual(day("unsafe-interrupts")[0], [])
+            day("intel-passthrough")
+            told = day("unsafe-interrupts", journal=False)[0]
+            self.assertTrue(told and all(line.startswith("vgpu-doctor: worse ") for line in told), told)
             os.unlink(os.path.join(d, "report.json"))
             os.mkdir(os.path.join(d, "report.json"))  # not to be replaced by a file
             p = doctor("--root", os.path.join(HOSTDIR, "intel-passthrough"), "--write-status", d, "--alert")
