@@ -2,9 +2,14 @@
 /* Commands that ask once and show the answer. */
 #include "admin/admin.h"
 #include "base/log.h"
+#include "nvml/child.h"
+#include "nvml/json.h"
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#define NVML_PATIENCE_MS 5000
 
 int fail(struct vgpu_err *e, int status)
 {
@@ -64,6 +69,22 @@ int ask_and_show(struct admin *a)
 	return fflush(stdout) ? EXIT_REFUSED : EXIT_DONE;
 }
 
+/* vgpud computes, and does not know how its GPUs are: NVML does, on the same machine. */
+static void add_gpus(json_t *health)
+{
+	static struct gpu_sample s;
+	json_t *problems = json_object_get(health, "problems");
+	size_t before = json_array_size(problems);
+
+	gpu_sample_once(&s, NVML_PATIENCE_MS);
+	if (s.rc == -ETIMEDOUT)
+		json_array_append_new(problems, json_pack("{s:s, s:s}", "what", "GPUs", "text", gpu_error_text(s.rc)));
+	gpus_problems(&s, problems);
+	json_object_set_new(health, "gpus", gpus_json(&s));
+	if (json_array_size(problems) > before)
+		json_object_set_new(health, "healthy", json_false());
+}
+
 /* Its exit status is an answer too: for timers and scripts. */
 int health_run(struct admin *a)
 {
@@ -73,6 +94,7 @@ int health_run(struct admin *a)
 
 	if (e)
 		return fail(e, status);
+	add_gpus(data);
 	view_print(stdout, data, a->command->view, a->json ? VIEW_AS_JSON : VIEW_AS_TEXT);
 	rc = json_is_true(json_object_get(data, "healthy")) ? EXIT_DONE : EXIT_UNHEALTHY;
 	json_decref(data);

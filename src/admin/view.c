@@ -13,7 +13,7 @@ static void text(const struct view_column *c, json_t *v, char *out)
 
 static void count(const struct view_column *c, json_t *v, char *out)
 {
-	snprintf(out, VIEW_CELL, "%lld", (long long)json_integer_value(v));
+	snprintf(out, VIEW_CELL, "%lld", json_is_real(v) ? (long long)(json_real_value(v) + 0.5) : (long long)json_integer_value(v));
 }
 
 static void bytes(const struct view_column *c, json_t *v, char *out)

@@ -145,8 +145,15 @@ const struct view_column view_faults[] = {
 
 static const struct view_column problems[] = {{"what", "WHAT", VIEW_TEXT}, {"text", "WHY", VIEW_TEXT}, {NULL}};
 
+static const struct view_column gpus[] = {
+	{"index", "GPU", VIEW_COUNT}, {"name", "NAME", VIEW_TEXT}, {"bus_id", "BUS", VIEW_TEXT}, {"temperature_celsius", "CELSIUS", VIEW_COUNT},
+	{"power_watts", "WATTS", VIEW_COUNT}, {"utilization_ratio", "BUSY", VIEW_PERCENT}, {"memory_used_bytes", "MEMORY", VIEW_BYTES},
+	{"memory_bytes", "OF", VIEW_BYTES}, {"ecc_uncorrected_errors_total", "ECC", VIEW_COUNT}, {"mig_devices", "MIG", VIEW_COUNT},
+	{"processes", "PROGRAMS", VIEW_COUNT}, {NULL}};
+
 const struct view_column view_health[] = {
-	{"healthy", "Healthy", VIEW_YES}, {"problems", "Problems", VIEW_TABLE, problems}, {NULL}};
+	{"healthy", "Healthy", VIEW_YES}, {"problems", "Problems", VIEW_TABLE, problems},
+	{"gpus", "GPUs", VIEW_TABLE, gpus}, {NULL}};
 
 const struct view_column view_scan[] = {
 	{"name", "NAME", VIEW_TEXT}, {"uuid", "UUID", VIEW_TEXT}, {"running", "RUNNING", VIEW_YES},
