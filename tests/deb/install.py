@@ -8,6 +8,7 @@ Skipped without packages, without root, or where overlays do not work.
 """
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -89,6 +90,12 @@ def check_module(root, upper):
 def check(root, upper):
     inside(root, 'dpkg -i ' + ' '.join(f'/test/{p.name}' for p in sorted(DEBS.glob('*.deb')) if p.name.split('_')[0] in PACKAGES))
     assert 'usr/sbin/vgpud' in left(upper)
+    for unit in ('multi-user.target.wants/vgpud.service', 'multi-user.target.wants/vgpu-agent.service', 'timers.target.wants/vgpu-doctor.timer'):
+        assert os.path.islink(f'{root}/etc/systemd/system/{unit}'), f'{unit} is not enabled'
+    scripts = {s: pathlib.Path(f'{root}/var/lib/dpkg/info/openvgpu-host.{s}').read_text() for s in ('postinst', 'prerm')}
+    assert re.search(r"deb-systemd-invoke start .*vgpud.service", scripts['postinst']), scripts['postinst']
+    # An upgrade that stopped it would end what every VM computes.
+    assert re.search(r'"\$1" = remove.*\n.*deb-systemd-invoke stop .*vgpud.service', scripts['prerm']), scripts['prerm']
     shown = inside(root, USE)
     assert 'softcuda' in shown and 'vm1' in shown, shown
     print('ok installed and used', flush=True)
