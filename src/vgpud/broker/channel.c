@@ -85,6 +85,7 @@ static void do_scrub(struct channel *ch)
 
 	if (c->gone)
 		return; /* conn_maybe_free() empties the whole */
+	scrub_drop(&ch->scrub); /* overwritten while it is in the list, it would stay there when the connection is freed */
 	ch->next_extent = 0;
 	ch->scrub = (struct scrub_job){.owner = c->vm, .fd = c->memfd, .next = next_extent, .done = scrubbed};
 	ch->scrub.at = VGPU_CHANNEL_OFF + (uint64_t)ch->index * VGPU_CHANNEL_STRIDE;

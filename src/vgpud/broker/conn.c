@@ -469,8 +469,9 @@ void conn_announced(struct broker *b, struct msg *m)
 
 static void settle_channel(struct channel *ch)
 {
-	/* With a process the guest may be at work: what the former broker wrote stays until READY. */
-	if (!ch->exec)
+	/* With a process the guest may be at work: what the former broker wrote stays until READY. One whose process was
+	 * adopted and has ended since has its state, and may be being zeroed already. */
+	if (!ch->exec && ch->state == CH_FREE)
 		channel_adopt(ch);
 }
 
