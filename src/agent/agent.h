@@ -22,11 +22,11 @@
 #define AGENT_CLIENT_TIMEOUT_S 15u  /* without a byte */
 #define AGENT_CLIENT_MEMORY 16384u  /* bytes: request line and headers must fit */
 #define AGENT_BODY_MAX 4096u	    /* bytes */
-#define AGENT_TOKEN_MIN 16u	    /* characters */
 
 struct agent {
 	const char *run_dir;
-	char *token; /* NULL: /v1 is closed */
+	char *token; /* NULL, and no client_ca: /v1 is closed */
+	char *client_ca; /* PEM; NULL: no client certificates */
 	char *certificate, *key; /* PEM; NULL: no TLS */
 };
 

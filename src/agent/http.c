@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Requests: one table of routes, from which OpenAPI is made as well. /metrics and /healthz are open on
- * loopback; everything else wants the bearer token.
+ * loopback; everything else wants the bearer token or a client certificate of the configured authority.
  */
 #include "agent/agent.h"
+#include "agent/request.h"
 #include "base/log.h"
 #include <arpa/inet.h>
+#include <gnutls/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +33,7 @@ typedef enum MHD_Result answer_fn(struct http *h, struct MHD_Connection *c, cons
 				  const struct request *q);
 
 struct route {
-	const char *method, *path; /* ends with '/': a name follows */
+	struct request_path at; /* method NULL: end */
 	const char *summary;
 	answer_fn *answer;
 	enum page page;
@@ -136,21 +138,13 @@ static enum MHD_Result answer_vm(struct http *h, struct MHD_Connection *c, const
 static enum MHD_Result answer_create(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
 				     const struct request *q)
 {
-	json_error_t where;
-	json_t *o = json_loads(q->body, JSON_REJECT_DUPLICATES, &where);
+	json_t *o, *data;
+	cleanup_err struct vgpu_err *e = request_assignment(q->body, q->len, &o);
 	unsigned status;
 
-	if (!json_is_object(o)) {
-		json_decref(o);
-		return send_error(c, MHD_HTTP_BAD_REQUEST, "the body is not a JSON object such as {\"name\": \"vm1\", \"quota\": 1073741824}");
-	}
-	if (!json_is_string(json_object_get(o, "name"))) {
-		json_decref(o);
-		return send_error(c, MHD_HTTP_BAD_REQUEST, "name: a text is needed");
-	}
-	json_object_set_new(o, "cmd", json_string("register-vm"));
-	json_t *data = change_ask(h->agent, o, &status);
-
+	if (e)
+		return send_error(c, MHD_HTTP_BAD_REQUEST, e->text);
+	data = change_ask(h->agent, o, &status);
 	json_decref(o);
 	return send_json(c, status == MHD_HTTP_OK ? MHD_HTTP_CREATED : status, data);
 }
@@ -179,7 +173,7 @@ static enum MHD_Result answer_events(struct http *h, struct MHD_Connection *c, c
 				     const struct request *q)
 {
 	const char *last = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Last-Event-ID");
-	struct MHD_Response *s = stream_open(c, last ? strtoull(last, NULL, 10) : 0);
+	struct MHD_Response *s = stream_open(c, request_after(last));
 
 	return s ? send_response(c, MHD_HTTP_OK, "text/event-stream", s)
 		 : send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE, "as many event streams are open as may be");
@@ -188,35 +182,36 @@ static enum MHD_Result answer_events(struct http *h, struct MHD_Connection *c, c
 static answer_fn answer_openapi;
 
 static const struct route routes[] = {
-	{"GET", "/metrics", "metrics: OpenMetrics if accepted, Prometheus' text otherwise", answer_metrics, .open = true},
-	{"GET", "/healthz", "ok, degraded or down, and why; 503 when vgpud does not answer", answer_health, .open = true},
-	{"GET", "/v1/openapi.json", "this document", answer_openapi},
-	{"GET", "/v1/capacity", "the device, its memory, what is left of it", answer_page, PAGE_CAPACITY},
-	{"GET", "/v1/gpus", "health of the machine's GPUs as NVML tells it; what it does not tell is left out", answer_page, PAGE_GPUS},
-	{"GET", "/v1/vms", "everything about every VM", answer_page, PAGE_VMS},
-	{"GET", "/v1/vms/", "everything about one VM", answer_vm},
-	{"GET", "/v1/usage", "what each VM has used", answer_page, PAGE_USAGE},
-	{"GET", "/v1/connections", "who is connected", answer_page, PAGE_CONNECTIONS},
-	{"GET", "/v1/assignments", "VMs that may use the device", answer_page, PAGE_ASSIGNMENTS},
-	{"POST", "/v1/assignments", "let a VM use it: {name, priority, weight, quota, ...} as of vgpu-admin register-vm; 409: it has it, or no room",
+	{{"GET", "/metrics"}, "metrics: OpenMetrics if accepted, Prometheus' text otherwise", answer_metrics, .open = true},
+	{{"GET", "/healthz"}, "ok, degraded or down, and why; 503 when vgpud does not answer", answer_health, .open = true},
+	{{"GET", "/v1/openapi.json"}, "this document", answer_openapi},
+	{{"GET", "/v1/capacity"}, "the device, its memory, what is left of it", answer_page, PAGE_CAPACITY},
+	{{"GET", "/v1/gpus"}, "health of the machine's GPUs as NVML tells it; what it does not tell is left out", answer_page, PAGE_GPUS},
+	{{"GET", "/v1/vms"}, "everything about every VM", answer_page, PAGE_VMS},
+	{{"GET", "/v1/vms/"}, "everything about one VM", answer_vm},
+	{{"GET", "/v1/usage"}, "what each VM has used", answer_page, PAGE_USAGE},
+	{{"GET", "/v1/connections"}, "who is connected", answer_page, PAGE_CONNECTIONS},
+	{{"GET", "/v1/assignments"}, "VMs that may use the device", answer_page, PAGE_ASSIGNMENTS},
+	{{"POST", "/v1/assignments"}, "let a VM use it: {name, priority, weight, quota, ...} as of vgpu-admin register-vm; 409: it has it, or no room",
 	 answer_create},
-	{"DELETE", "/v1/assignments/", "take it from a VM that is not connected", answer_destroy},
-	{"GET", "/v1/events", "server-sent events; Last-Event-ID continues", answer_events},
+	{{"DELETE", "/v1/assignments/"}, "take it from a VM that is not connected", answer_destroy},
+	{{"GET", "/v1/events"}, "server-sent events; Last-Event-ID continues", answer_events},
+	{{NULL}},
 };
-#define ROUTES (sizeof(routes) / sizeof(*routes))
+#define ROUTES (sizeof(routes) / sizeof(*routes) - 1)
 
 static json_t *operation(const struct route *r)
 {
 	json_t *o = json_pack("{s:s, s:{s:{s:s}, s:{s:s}, s:{s:s}}}", "summary", r->summary, "responses", "200", "description",
 			      "done", "401", "description", "no or a wrong token", "503", "description", "vgpud does not answer");
-	size_t n = strlen(r->path);
+	size_t n = strlen(r->at.path);
 
 	if (!r->open)
 		json_object_set_new(o, "security", json_pack("[{s:[]}]", "token"));
-	if (r->path[n - 1] == '/')
+	if (r->at.path[n - 1] == '/')
 		json_object_set_new(o, "parameters", json_pack("[{s:s, s:s, s:b, s:{s:s}}]", "name", "name", "in", "path", "required",
 							       1, "schema", "type", "string"));
-	if (!strcmp(r->method, "POST"))
+	if (!strcmp(r->at.method, "POST"))
 		json_object_set_new(o, "requestBody", json_pack("{s:b, s:{s:{s:{s:s}}}}", "required", 1, "content", JSON_TYPE, "schema",
 								"type", "object"));
 	return o;
@@ -229,12 +224,12 @@ static enum MHD_Result answer_openapi(struct http *h, struct MHD_Connection *c, 
 
 	for (size_t i = 0; i < ROUTES; i++) {
 		char path[64], method[8];
-		size_t n = strlen(routes[i].path), k;
+		size_t n = strlen(routes[i].at.path), k;
 		json_t *p;
 
-		snprintf(path, sizeof(path), "%s%s", routes[i].path, routes[i].path[n - 1] == '/' ? "{name}" : "");
-		for (k = 0; routes[i].method[k]; k++)
-			method[k] = (char)(routes[i].method[k] | 32);
+		snprintf(path, sizeof(path), "%s%s", routes[i].at.path, routes[i].at.path[n - 1] == '/' ? "{name}" : "");
+		for (k = 0; routes[i].at.method[k]; k++)
+			method[k] = (char)(routes[i].at.method[k] | 32);
 		method[k] = 0;
 		p = json_object_get(paths, path);
 		if (!p)
@@ -248,15 +243,14 @@ static enum MHD_Result answer_openapi(struct http *h, struct MHD_Connection *c, 
 
 /* ---- who may ---- */
 
-/* In a time that does not tell how much of it is right. */
-static bool same(const char *given, const char *token)
+/* Signed by the configured authority, valid now, and for clients. */
+static bool certified(const struct http *h, struct MHD_Connection *c)
 {
-	size_t n = strlen(token), m = strlen(given);
-	unsigned char d = n != m;
+	gnutls_typed_vdata_st purpose = {GNUTLS_DT_KEY_PURPOSE_OID, (void *)GNUTLS_KP_TLS_WWW_CLIENT, 0};
+	const union MHD_ConnectionInfo *i = h->agent->client_ca ? MHD_get_connection_info(c, MHD_CONNECTION_INFO_GNUTLS_SESSION) : NULL;
+	unsigned status;
 
-	for (size_t i = 0; i < n; i++)
-		d |= (unsigned char)(token[i] ^ given[m ? i % m : 0]);
-	return d == 0;
+	return i && i->tls_session && !gnutls_certificate_verify_peers(i->tls_session, &purpose, 1, &status) && !status;
 }
 
 static bool may(const struct http *h, struct MHD_Connection *c, const struct route *r)
@@ -265,36 +259,21 @@ static bool may(const struct http *h, struct MHD_Connection *c, const struct rou
 
 	if (r && r->open && h->loopback)
 		return true;
-	return h->agent->token && given && !strncmp(given, "Bearer ", 7) && same(given + 7, h->agent->token);
+	return (h->agent->token && request_token(given, h->agent->token)) || certified(h, c);
 }
 
 static enum MHD_Result refuse(const struct http *h, struct MHD_Connection *c)
 {
-	return send_error(c, MHD_HTTP_UNAUTHORIZED, h->agent->token ? "a valid bearer token is needed"
-								      : "closed: vgpu-agent was started without --token-file");
+	const struct agent *a = h->agent;
+
+	return send_error(c, MHD_HTTP_UNAUTHORIZED,
+			  a->token && a->client_ca ? "a valid bearer token or client certificate is needed"
+			  : a->token		   ? "a valid bearer token is needed"
+			  : a->client_ca	   ? "a valid client certificate is needed"
+						   : "closed: vgpu-agent was started without --token-file or --tls-client-ca");
 }
 
 /* ---- requests ---- */
-
-/* *known: some method has this path. */
-static const struct route *find(const char *method, const char *url, const char **rest, bool *known)
-{
-	const struct route *found = NULL;
-
-	*known = false;
-	for (size_t i = 0; i < ROUTES; i++) {
-		size_t n = strlen(routes[i].path);
-		bool named = routes[i].path[n - 1] == '/';
-
-		if (strncmp(url, routes[i].path, n) || (named ? !url[n] || strchr(url + n, '/') != NULL : url[n] != 0))
-			continue;
-		*known = true;
-		*rest = url + n;
-		if (!strcmp(method, routes[i].method) || (!strcmp(method, "HEAD") && !strcmp(routes[i].method, "GET")))
-			found = &routes[i];
-	}
-	return found;
-}
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const char *url, const char *method,
 				  const char *version, const char *data, size_t *len, void **con_cls)
@@ -304,8 +283,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 	const struct route *r;
 	const char *rest;
 	bool known;
+	int at = request_route(routes, sizeof(*routes), method, url, &rest, &known);
 
-	r = find(method, url, &rest, &known);
+	r = at < 0 ? NULL : &routes[at];
 	if (!q) {
 		*con_cls = q = calloc(1, sizeof(*q));
 		return !q ? MHD_NO : may(h, c, r) ? MHD_YES : refuse(h, c);
@@ -335,6 +315,11 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **con_cls, en
 	*con_cls = NULL;
 }
 
+static size_t on_unescape(void *cls, struct MHD_Connection *c, char *s)
+{
+	return request_unescape(s);
+}
+
 static void on_log(void *cls, const char *fmt, va_list ap)
 {
 	char text[256];
@@ -349,7 +334,9 @@ struct MHD_Daemon *http_start(const struct agent *a, const struct sockaddr *at, 
 	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
 			 (at->sa_family == AF_INET6 ? MHD_USE_IPv6 : 0) | (a->certificate ? MHD_USE_TLS : 0);
 	struct MHD_OptionItem tls[] = {{a->certificate ? MHD_OPTION_HTTPS_MEM_CERT : MHD_OPTION_END, 0, a->certificate},
-				       {MHD_OPTION_HTTPS_MEM_KEY, 0, a->key}, {MHD_OPTION_END, 0, NULL}};
+				       {MHD_OPTION_HTTPS_MEM_KEY, 0, a->key},
+				       {a->client_ca ? MHD_OPTION_HTTPS_MEM_TRUST : MHD_OPTION_END, 0, a->client_ca},
+				       {MHD_OPTION_END, 0, NULL}};
 
 	h = (struct http){a, loopback};
 	return MHD_start_daemon(flags, 0, NULL, NULL, on_request, &h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
@@ -357,5 +344,6 @@ struct MHD_Daemon *http_start(const struct agent *a, const struct sockaddr *at, 
 				MHD_OPTION_CONNECTION_TIMEOUT, AGENT_CLIENT_TIMEOUT_S,
 				MHD_OPTION_PER_IP_CONNECTION_LIMIT, AGENT_CLIENTS_MAX - AGENT_CLIENTS_MAX / 4, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 				(size_t)AGENT_CLIENT_MEMORY, MHD_OPTION_THREAD_POOL_SIZE, THREADS,
+				MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL,
 				MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }

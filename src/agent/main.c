@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* vgpu-agent: options, user, start, end; see agent.h. */
 #include "agent/agent.h"
+#include "agent/request.h"
 #include "agent/gpus.h"
 #include "base/log.h"
 #include "base/notify.h"
@@ -26,7 +27,8 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 static const struct option options[] = {
 	{"listen", required_argument, NULL, 'l'},     {"run-dir", required_argument, NULL, 'd'},
 	{"token-file", required_argument, NULL, 't'}, {"tls-certificate", required_argument, NULL, 'c'},
-	{"tls-key", required_argument, NULL, 'k'},    {"user", required_argument, NULL, 'u'},
+	{"tls-key", required_argument, NULL, 'k'},	      {"tls-client-ca", required_argument, NULL, 'a'},
+	    {"user", required_argument, NULL, 'u'},
 	{GPUS_CHILD_OPTION, no_argument, NULL, 'G'},
 	{"help", no_argument, NULL, 'h'},	      {"version", no_argument, NULL, 'V'},
 	{NULL}};
@@ -34,12 +36,13 @@ static const struct option options[] = {
 static void print_usage(FILE *out)
 {
 	fprintf(out, "usage: vgpu-agent [--listen ADDRESS:PORT] [--run-dir DIR] [--token-file FILE] [--user USER]\n"
-		     "                  [--tls-certificate FILE --tls-key FILE]\n"
+		     "                  [--tls-certificate FILE --tls-key FILE [--tls-client-ca FILE]]\n"
 		     "  --listen ADDRESS:PORT   default 127.0.0.1:%d; an IPv6 address in brackets\n"
 		     "  --run-dir DIR           where vgpud runs (default: $VGPU_RUN_DIR or " DEFAULT_RUN_DIR ")\n"
 		     "  --token-file FILE       the bearer token /v1 wants, one line; without it /v1 is closed\n"
 		     "  --user USER             started as root: whom to become; vgpud's own user may change assignments\n"
 		     "  --tls-certificate FILE, --tls-key FILE   PEM; https instead of http\n"
+		     "  --tls-client-ca FILE    PEM; a client certificate it signed opens /v1 as the token does\n"
 		     "  --help, --version\n"
 		     "exit status: 0 ended by SIGTERM or SIGINT, 1 could not start, 2 wrong usage\n", AGENT_PORT);
 }
@@ -66,18 +69,8 @@ static struct vgpu_err *read_file(const char *path, bool secret, char **text)
 static struct vgpu_err *read_token(const char *path, char **token)
 {
 	struct vgpu_err *e = read_file(path, true, token);
-	size_t n;
 
-	if (e)
-		return e;
-	n = strcspn(*token, "\r\n");
-	if ((*token)[n + strspn(*token + n, "\r\n")])
-		return err_new("%s: more than one line", path);
-	(*token)[n] = 0;
-	for (size_t i = 0; i < n; i++)
-		if ((*token)[i] <= ' ' || (*token)[i] > '~')
-			return err_new("%s: a token is of printable characters without spaces", path);
-	return n < AGENT_TOKEN_MIN ? err_new("%s: a token has at least %u characters", path, AGENT_TOKEN_MIN) : NULL;
+	return e ? e : request_token_file(*token, path);
 }
 
 /* "127.0.0.1:9842", "[::1]:9842" */
@@ -144,11 +137,11 @@ static int serve(const struct agent *a, const struct sockaddr_storage *at, bool 
 	if (d) {
 		const union MHD_DaemonInfo *i = MHD_get_daemon_info(d, MHD_DAEMON_INFO_BIND_PORT);
 
-		log_info("listening, port %u%s", i ? i->port : 0, a->token ? "" : ", without a token: /v1 is closed");
+		log_info("listening, port %u%s", i ? i->port : 0, a->token || a->client_ca ? "" : ", without a token: /v1 is closed");
 		notify_state("READY=1");
 		sigwait(&set, &sig);
 	} else {
-		log_error("cannot listen: %s", errno ? strerror(errno) : "TLS certificate or key not usable");
+		log_error("cannot listen: %s", errno ? strerror(errno) : "TLS certificate, key or client CA not usable");
 	}
 	stream_stop();
 	if (d)
@@ -161,7 +154,7 @@ static int serve(const struct agent *a, const struct sockaddr_storage *at, bool 
 int main(int argc, char **argv)
 {
 	struct agent a = {.run_dir = getenv("VGPU_RUN_DIR")};
-	const char *listen = NULL, *token = NULL, *cert = NULL, *key = NULL, *user = NULL;
+	const char *listen = NULL, *token = NULL, *cert = NULL, *key = NULL, *ca = NULL, *user = NULL;
 	struct sockaddr_storage at;
 	struct vgpu_err *e = NULL;
 	char standard[32];
@@ -176,6 +169,7 @@ int main(int argc, char **argv)
 		case 't': token = optarg; break;
 		case 'c': cert = optarg; break;
 		case 'k': key = optarg; break;
+		case 'a': ca = optarg; break;
 		case 'u': user = optarg; break;
 		case 'G': gpus_child();
 		case 'h': print_usage(stdout); return 0;
@@ -183,8 +177,8 @@ int main(int argc, char **argv)
 		default: print_usage(stderr); return EXIT_USAGE;
 		}
 	}
-	if (optind < argc || !cert != !key) {
-		fprintf(stderr, "vgpu-agent: %s\n", optind < argc ? "no arguments are expected" : "--tls-certificate and --tls-key go together");
+	if (optind < argc || !cert != !key || (ca && !cert)) {
+		fprintf(stderr, "vgpu-agent: %s\n", optind < argc ? "no arguments are expected" : "--tls-certificate and --tls-key go together, --tls-client-ca with both");
 		return EXIT_USAGE;
 	}
 	if (!a.run_dir || !*a.run_dir)
@@ -197,6 +191,8 @@ int main(int argc, char **argv)
 		e = read_file(cert, false, &a.certificate);
 	if (!e && key)
 		e = read_file(key, true, &a.key);
+	if (!e && ca)
+		e = read_file(ca, false, &a.client_ca);
 	if (!e)
 		e = become(user);
 	if (e)
@@ -207,5 +203,6 @@ int main(int argc, char **argv)
 	free(a.token);
 	free(a.certificate);
 	free(a.key);
+	free(a.client_ca);
 	return rc;
 }

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/request.h"
+#include <ctype.h>
+#include <string.h>
+
+static bool path_fits(const char *path, const char *url)
+{
+	size_t n = strlen(path);
+
+	if (strncmp(url, path, n))
+		return false;
+	return path[n - 1] == '/' ? url[n] && !strchr(url + n, '/') : !url[n];
+}
+
+int request_route(const void *routes, size_t stride, const char *method, const char *url, const char **rest, bool *known)
+{
+	const struct request_path *p;
+	int found = -1;
+
+	*known = false;
+	*rest = "";
+	for (int i = 0; p = (const void *)((const char *)routes + (size_t)i * stride), p->method; i++) {
+		if (!path_fits(p->path, url))
+			continue;
+		*known = true;
+		*rest = url + strlen(p->path);
+		if (!strcmp(method, p->method) || (!strcmp(method, "HEAD") && !strcmp(p->method, "GET")))
+			found = i;
+	}
+	return found;
+}
+
+static int hex(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+size_t request_unescape(char *s)
+{
+	char *out = s;
+
+	for (const char *in = s; *in;) {
+		int high = *in == '%' ? hex(in[1]) : -1, low = high >= 0 ? hex(in[2]) : -1;
+
+		if (low >= 0 && (high || low)) {
+			*out++ = (char)(high * 16 + low);
+			in += 3;
+		} else {
+			*out++ = *in++;
+		}
+	}
+	*out = 0;
+	return (size_t)(out - s);
+}
+
+bool request_token(const char *authorization, const char *token)
+{
+	const char *given = authorization;
+	size_t n = strlen(token), m;
+	unsigned char d;
+
+	if (!given || strncmp(given, "Bearer ", 7))
+		return false;
+	given += 7;
+	m = strlen(given);
+	d = n != m;
+	for (size_t i = 0; i < n; i++)
+		d |= (unsigned char)(token[i] ^ given[m ? i % m : 0]);
+	return d == 0;
+}
+
+struct vgpu_err *request_assignment(const char *body, size_t len, json_t **query)
+{
+	json_error_t where;
+	json_t *o = json_loadb(body, len, JSON_REJECT_DUPLICATES, &where);
+
+	*query = NULL;
+	if (!json_is_object(o)) {
+		json_decref(o);
+		return err_new("the body is not a JSON object such as {\"name\": \"vm1\", \"quota\": 1073741824}");
+	}
+	if (!json_is_string(json_object_get(o, "name"))) {
+		json_decref(o);
+		return err_new("name: a text is needed");
+	}
+	json_object_set_new(o, "cmd", json_string("register-vm")); /* whatever "cmd" the client sent */
+	*query = o;
+	return NULL;
+}
+
+uint64_t request_after(const char *s)
+{
+	uint64_t n = 0;
+
+	for (; s && isdigit((unsigned char)*s) && n < UINT64_MAX / 10 - 1; s++)
+		n = n * 10 + (uint64_t)(*s - '0');
+	return s && !*s ? n : 0;
+}
+
+struct vgpu_err *request_token_file(char *text, const char *path)
+{
+	size_t n = strcspn(text, "\r\n");
+
+	if (text[n + strspn(text + n, "\r\n")])
+		return err_new("%s: more than one line", path);
+	text[n] = 0;
+	for (size_t i = 0; i < n; i++)
+		if (text[i] <= ' ' || text[i] > '~')
+			return err_new("%s: a token is of printable characters without spaces", path);
+	return n < AGENT_TOKEN_MIN ? err_new("%s: a token has at least %u characters", path, AGENT_TOKEN_MIN) : NULL;
+}
