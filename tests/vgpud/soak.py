@@ -205,7 +205,7 @@ def soak(seconds, count, seed):
               f'load {os.getloadavg()}')
         assert SANITIZED or points[0] < max(5, points[1] + 5), points
         assert all(rounds), f'some tenant never computed anything: {rounds}'
-        assert done['kill_broker'] == 0 or v.worst_pause < PAUSE_MAX + 2, v.worst_pause
+        assert SANITIZED or done['kill_broker'] == 0 or v.worst_pause < PAUSE_MAX + 2, v.worst_pause
 
 
 def main():
