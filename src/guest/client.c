@@ -202,12 +202,16 @@ static void sleep_for(struct vgpu_client *cl, struct vgpu_slot *s)
 	pthread_mutex_unlock(&cl->sleep_lock);
 }
 
+/* An executor that was just woken, or waits for the device, takes longer than spinning pays for; and the kernel
+ * may have put it on this very core, where it runs when we sleep. That says nothing about the next wait. */
 static int wait_done(struct vgpu_client *cl, struct vgpu_slot *s, uint64_t extra_ns)
 {
 	uint64_t since = vgpu_now_ns();
-	bool quick = spin_for(cl, s, since + cl->spin.budget_ns + extra_ns);
+	bool asleep = vgpu_load32(&cl->host->sleeping) != 0;
+	bool quick = !asleep && spin_for(cl, s, since + cl->spin.budget_ns + extra_ns);
 
-	vgpu_spin_learn(&cl->spin, quick);
+	if (!asleep)
+		vgpu_spin_learn(&cl->spin, quick);
 	if (!quick) {
 		sleep_for(cl, s);
 		vgpu_spin_waited(&cl->spin, vgpu_now_ns() - since);
