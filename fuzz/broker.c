@@ -64,6 +64,14 @@ struct vgpu_err *state_record(struct broker *b_, const struct change *c)
 void state_fault(struct vm *vm, const char *kind)
 {
 }
+void state_place(struct vm *vm)
+{
+}
+
+void state_device(struct device *d)
+{
+}
+
 void state_copy(struct broker *b_)
 {
 }
@@ -568,6 +576,7 @@ static void start(void)
 	b.cfg.spawn_burst = 1000;
 	b.cfg.fault_limit = 3;
 	list_init(&b.devices);
+	list_init(&b.pools);
 	list_init(&b.vms);
 	list_init(&b.conns);
 	list_init(&b.execs);

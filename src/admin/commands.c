@@ -57,32 +57,46 @@ static struct vgpu_err *yes(json_t *q, const char *key, const char *v)
 	return NULL;
 }
 
-const struct option settings[] = {
-	{"--priority", "high|medium|low", "priority", "4, 2 or 1 shares; default medium", text, "high medium low"},
-	{"--weight", "1..100", "weight", "multiplies the shares; default 50", number, NULL},
-	{"--quota", "SIZE", "quota", "device memory", size, NULL},
-	{"--cap", "PERCENT", "cap", "of device time, never exceeded; 0: none", number, NULL},
-	{"--reservation", "PERCENT", "reservation", "of device time, whenever it has work; 0: none", number, NULL},
-	{"--max-launches-per-second", "N", "max_launches_per_second", "of kernels, more wait; 0: no limit", number, NULL},
-	{"--max-bytes-per-second", "SIZE", "max_bytes_per_second", "copied or set, more wait; 0: no limit", size, NULL},
-	{"--queue-depth", "N", "queue_depth", "kernels of a program on the device at once; 0: no limit", number, NULL},
-	{"--bar-size", "SIZE", "bar_size", "shared memory, a power of two", size, NULL},
-	{"--job-timeout", "TIME", "job_timeout_ns", "for one unit of work while others wait; 0: vgpud.conf's", duration, NULL},
-	{"--hard-timeout", "TIME", "hard_timeout_ns", "the same with nobody waiting; 0: vgpud.conf's", duration, NULL},
-	{"--fault-limit", "N", "fault_limit", "so many faults are quarantine; 0: vgpud.conf's", number, NULL},
-	{"--fault-window", "TIME", "fault_window_ns", "so long a fault counts; 0: vgpud.conf's", duration, NULL},
+/* Of a new VM and of one that is there. */
+#define SETTINGS \
+	{"--priority", "high|medium|low", "priority", "4, 2 or 1 shares; default medium", text, "high medium low"}, \
+	{"--weight", "1..100", "weight", "multiplies the shares; default 50", number, NULL}, \
+	{"--quota", "SIZE", "quota", "device memory", size, NULL}, \
+	{"--cap", "PERCENT", "cap", "of device time, never exceeded; 0: none", number, NULL}, \
+	{"--reservation", "PERCENT", "reservation", "of device time, whenever it has work; 0: none", number, NULL}, \
+	{"--max-launches-per-second", "N", "max_launches_per_second", "of kernels, more wait; 0: no limit", number, NULL}, \
+	{"--max-bytes-per-second", "SIZE", "max_bytes_per_second", "copied or set, more wait; 0: no limit", size, NULL}, \
+	{"--queue-depth", "N", "queue_depth", "kernels of a program on the device at once; 0: no limit", number, NULL}, \
+	{"--numa-node", "NODE", "numa_node", "of the host, where its memory is", number, NULL}, \
+	{"--bar-size", "SIZE", "bar_size", "shared memory, a power of two", size, NULL}, \
+	{"--job-timeout", "TIME", "job_timeout_ns", "for one unit of work while others wait; 0: vgpud.conf's", duration, NULL}, \
+	{"--hard-timeout", "TIME", "hard_timeout_ns", "the same with nobody waiting; 0: vgpud.conf's", duration, NULL}, \
+	{"--fault-limit", "N", "fault_limit", "so many faults are quarantine; 0: vgpud.conf's", number, NULL}, \
+	{"--fault-window", "TIME", "fault_window_ns", "so long a fault counts; 0: vgpud.conf's", duration, NULL}, \
 	{"--user", "USER", "uid", "who besides root may use it over guest.sock", user, NULL},
-	{NULL},
-};
 
+const struct option settings[] = {SETTINGS {NULL}};
+
+static const struct option register_options[] = {
+	{"--pool", "POOL", "pool", "a device of it; default: default", text, "@pools"}, SETTINGS {NULL}};
+static const struct option pool_options[] = {
+	{"--policy", "exclusive|concurrent", "policy", "shares, or all at once; default exclusive", text, "exclusive concurrent"}, {NULL}};
+static const struct option drain_options[] = {
+	{"--reason", "TEXT", "reason", "shown with the device", text, NULL},
+	{"--end", NULL, "end", "end what runs on it, too", yes, NULL}, {NULL}};
+static const struct option assign_options[] = {
+	{"--name", "NAME", "name", "of the device; default gpu0, gpu1 ...", text, NULL},
+	{"--pool", "POOL", "pool", "to be in; default: default", text, "@pools"}, {NULL}};
 static const struct option metrics_options[] = {
 	{"--prometheus", NULL, "prometheus", "Prometheus' text format", yes, NULL}, {NULL}};
 
 #define VM {"NAME", "name", text, "@vms"}
+#define POOL_OF(key) {"POOL", key, text, "@pools"}
+#define DEVICE_OF(key) {"DEVICE", key, text, "@devices"}
 #define KNOWN_VM .operand = {VM}
 
 const struct command commands[] = {
-	{"register-vm", "register a VM or local tenant, open its socket", "register-vm", {{"NAME", "name", text, NULL}}, settings,
+	{"register-vm", "register a VM or local tenant, open its socket", "register-vm", {{"NAME", "name", text, NULL}}, register_options,
 	 view_vm},
 	{"remove-vm", "forget a VM that is not connected", "remove-vm", KNOWN_VM,
 	 .confirm = "its registration, limits and faults are forgotten."},
@@ -102,6 +116,23 @@ const struct command commands[] = {
 	{"show-weights", "shares, caps and reservations", "list-vms", .view = view_weights},
 	{"show-quotas", "memory of each VM", "list-vms", .view = view_quotas},
 	{"show-rate-limits", "limits of each VM", "list-vms", .view = view_limits},
+	{"set-pool", "to another pool; while connected: at its next connection", "set-pool", {VM, POOL_OF("pool")}, .view = view_vm},
+	{"move-vm", "to another device of its pool, likewise", "move-vm", {VM, DEVICE_OF("device")}, .view = view_vm},
+	{"list-pools", "sets of devices", "list-pools", .view = view_pools},
+	{"show-pool", "one of them", "show-pool", {POOL_OF("name")}, .view = view_pool},
+	{"create-pool", "an empty one", "create-pool", {{"POOL", "name", text, NULL}}, .options = pool_options, .view = view_pool},
+	{"remove-pool", "one without VMs; its devices go to pool default", "remove-pool", {POOL_OF("name")}},
+	{"set-policy", "exclusive promises shares, concurrent does not", "set-policy",
+	 {POOL_OF("name"), {"POLICY", "policy", text, "exclusive concurrent"}}, .view = view_pool},
+	{"add-to-pool", "a device nobody has claimed", "add-to-pool", {POOL_OF("name"), DEVICE_OF("device")}, .view = view_pool},
+	{"remove-from-pool", "back to pool default", "remove-from-pool", {POOL_OF("name"), DEVICE_OF("device")}, .view = view_pool},
+	{"list-devices", "what computes", "list-devices", .view = view_devices},
+	{"drain-device", "let nothing new start on it", "drain-device", {DEVICE_OF("name")}, .options = drain_options, .view = view_device,
+	 .confirm = "programs of its VMs will find no device."},
+	{"undrain-device", "back into service, if it passes a check", "undrain-device", {DEVICE_OF("name")}, .view = view_device},
+	{"assign-gpu", "let vgpud use a GPU or MIG instance", "assign-gpu", {{"GPU", "uuid", text, NULL}}, .options = assign_options,
+	 .view = view_device},
+	{"unassign-gpu", "one no VM is on", "unassign-gpu", {DEVICE_OF("name")}},
 	{"scan-vms", "libvirt's machines, registered or not", "list-vms", .view = view_scan, .run = scan_vms_run},
 	{"quarantine-vm", "stop its programs and let it in no more", "quarantine-vm", KNOWN_VM, .view = view_vm,
 	 .confirm = "its running programs are ended."},

@@ -41,16 +41,34 @@ static void print_options(const struct command *c, const char *separator)
 
 static void bash_words(const char *words)
 {
-	if (!strcmp(words, "@vms"))
-		fputs("$(_vgpu_admin_vms)", stdout);
+	if (words[0] == '@')
+		printf("$(_vgpu_admin_%s)", words + 1);
 	else
 		fputs(words, stdout);
+}
+
+static bool is_setting(const struct option *o)
+{
+	for (const struct option *s = settings; s->name; s++)
+		if (!strcmp(s->name, o->name))
+			return true;
+	return false;
+}
+
+static void bash_option(const struct option *o)
+{
+	printf("\t%s) COMPREPLY=($(compgen -W \"", o->name);
+	if (o->words)
+		bash_words(o->words);
+	fputs("\" -- \"$cur\")); return ;;\n", stdout);
 }
 
 static void bash(void)
 {
 	puts("# vgpu-admin(8), made by `vgpu-admin completion bash`\n"
 	     "_vgpu_admin_vms() { vgpu-admin list-vms 2>/dev/null | awk 'NR > 1 {print $2}'; }\n"
+	     "_vgpu_admin_pools() { vgpu-admin list-pools 2>/dev/null | awk 'NR > 1 {print $1}'; }\n"
+	     "_vgpu_admin_devices() { vgpu-admin list-devices 2>/dev/null | awk 'NR > 1 {print $1}'; }\n"
 	     "_vgpu_admin() {\n"
 	     "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd= at=0 i\n"
 	     "\tfor ((i = 1; i < COMP_CWORD; i++)); do\n"
@@ -63,7 +81,11 @@ static void bash(void)
 	     "\tlocal words=\"--json --yes --run-dir\"\n"
 	     "\tcase $prev in");
 	for (const struct option *o = settings; o->name; o++)
-		printf("\t%s) COMPREPLY=($(compgen -W \"%s\" -- \"$cur\")); return ;;\n", o->name, o->words ? o->words : "");
+		bash_option(o);
+	for (const struct command *c = commands; c->name; c++)
+		for (const struct option *o = c->options; o && o->name; o++)
+			if (o->argument && !is_setting(o))
+				bash_option(o);
 	fputs("\t--run-dir) COMPREPLY=($(compgen -d -- \"$cur\")); return ;;\n\tesac\n\tcase $cmd in\n\t'') words+=\"", stdout);
 	for (const struct command *c = commands; c->name; c++)
 		printf(" %s", c->name);
@@ -96,8 +118,8 @@ static void zsh_text(const char *s)
 static void zsh_operand(const struct operand *o)
 {
 	printf(" ':%s:", o->name);
-	if (o->words && !strcmp(o->words, "@vms"))
-		fputs("_vgpu_admin_vms", stdout);
+	if (o->words && o->words[0] == '@')
+		printf("_vgpu_admin_%s", o->words + 1);
 	else if (o->words)
 		printf("(%s)", o->words);
 	fputs("'", stdout);
@@ -109,7 +131,9 @@ static void zsh_options(const struct option *o)
 		printf(" '%s[", o->name);
 		zsh_text(o->help);
 		fputs("]", stdout);
-		if (o->argument)
+		if (o->argument && o->words && o->words[0] == '@')
+			printf(":%s:_vgpu_admin_%s", o->argument, o->words + 1);
+		else if (o->argument)
 			printf(":%s:%s%s%s", o->argument, o->words ? "(" : "", o->words ? o->words : "", o->words ? ")" : "");
 		fputs("'", stdout);
 	}
@@ -120,6 +144,10 @@ static void zsh(void)
 	puts("#compdef vgpu-admin\n# vgpu-admin(8), made by `vgpu-admin completion zsh`\n"
 	     "_vgpu_admin_vms() { local -a vms; vms=(${(f)\"$(vgpu-admin list-vms 2>/dev/null | awk 'NR > 1 {print $2}')\"}); "
 	     "compadd -a vms }\n"
+	     "_vgpu_admin_pools() { local -a all; all=(${(f)\"$(vgpu-admin list-pools 2>/dev/null | awk 'NR > 1 {print $1}')\"}); "
+	     "compadd -a all }\n"
+	     "_vgpu_admin_devices() { local -a all; all=(${(f)\"$(vgpu-admin list-devices 2>/dev/null | awk 'NR > 1 {print $1}')\"}); "
+	     "compadd -a all }\n"
 	     "_vgpu_admin() {\n\tlocal context state line\n\ttypeset -A opt_args\n"
 	     "\t_arguments -C '--json[JSON]' '--yes[do not ask]' '--run-dir[where vgpud runs]:DIR:_directories' "
 	     "'1:command:->command' '*::argument:->argument'\n\tcase $state in\n\tcommand)\n\t\tlocal -a all\n\t\tall=(");

@@ -69,11 +69,25 @@ static void yes(const struct view_column *c, json_t *v, char *out)
 	strcpy(out, json_is_true(v) ? "yes" : "no");
 }
 
+static void list(const struct view_column *c, json_t *v, char *out)
+{
+	size_t at = 0, i;
+	json_t *one;
+
+	out[0] = 0;
+	json_array_foreach(v, i, one)
+		if (at < VIEW_CELL)
+			at += (size_t)snprintf(out + at, VIEW_CELL - at, "%s%s", i ? ", " : "", json_string_value(one));
+	if (at >= VIEW_CELL)
+		strcpy(out + VIEW_CELL - 4, "...");
+}
+
 static void (*const kinds[])(const struct view_column *c, json_t *v, char *out) = {
 	[VIEW_TEXT] = text,	  [VIEW_COUNT] = count,	    [VIEW_BYTES] = bytes,
 	[VIEW_SECONDS] = seconds, [VIEW_NS] = seconds,	    [VIEW_PERCENT] = percent,
 	[VIEW_OF_100] = percent,  [VIEW_MICROSECONDS] = microseconds, [VIEW_TIME] = moment,
-	[VIEW_YES] = yes,	  [VIEW_TABLE] = text,	    [VIEW_DURATION] = duration,
+	[VIEW_YES] = yes,	  [VIEW_LIST] = list,	    [VIEW_TABLE] = text,
+	[VIEW_DURATION] = duration,
 };
 
 void view_cell(const struct view_column *c, json_t *row, char out[VIEW_CELL])

@@ -21,6 +21,7 @@ enum view_kind {
 	VIEW_DURATION, /* seconds, shown in the unit that fits */
 	VIEW_TIME, /* ms since 1970 */
 	VIEW_YES,
+	VIEW_LIST, /* texts, with commas between */
 	VIEW_TABLE
 };
 

@@ -4,6 +4,7 @@
 
 const struct view_column view_vms[] = {
 	{"id", "ID", VIEW_COUNT},	      {"name", "NAME", VIEW_TEXT},
+	{"pool", "POOL", VIEW_TEXT},	      {"device", "DEVICE", VIEW_TEXT},
 	{"priority", "PRIORITY", VIEW_TEXT},  {"weight", "WEIGHT", VIEW_COUNT},
 	{"share", "SHARE", VIEW_PERCENT},     {"quota", "QUOTA", VIEW_BYTES},
 	{"quota_used", "USED", VIEW_BYTES},   {"device_seconds", "DEVICE TIME", VIEW_SECONDS},
@@ -41,6 +42,11 @@ const struct view_column view_vm[] = {
 	{"id", "Id", VIEW_COUNT},
 	{"name", "Name", VIEW_TEXT},
 	{"status", "Status", VIEW_TEXT},
+	{"pool", "Pool", VIEW_TEXT},
+	{"device", "Device", VIEW_TEXT},
+	{"placed", "Why this device", VIEW_TEXT},
+	{"next_device", "At its next connection", VIEW_TEXT},
+	{"numa_node", "NUMA node", VIEW_COUNT},
 	{"priority", "Priority", VIEW_TEXT},
 	{"weight", "Weight", VIEW_COUNT},
 	{"share", "Share of the device", VIEW_PERCENT},
@@ -107,6 +113,53 @@ const struct view_column view_latency[] = {
 	{"latency_p99_seconds", "P99", VIEW_DURATION},
 	{NULL}};
 
+const struct view_column view_devices[] = {
+	{"name", "NAME", VIEW_TEXT},	       {"pool", "POOL", VIEW_TEXT},   {"policy", "POLICY", VIEW_TEXT},
+	{"state", "STATE", VIEW_TEXT},	       {"memory", "MEMORY", VIEW_BYTES}, {"memory_reserved", "RESERVED", VIEW_BYTES},
+	{"reservation", "TIME RESERVED", VIEW_OF_100}, {"vms", "VMS", VIEW_COUNT}, {"executors", "EXECUTORS", VIEW_COUNT},
+	{"numa_node", "NUMA", VIEW_COUNT}, {"uuid", "UUID", VIEW_TEXT},   {"model", "MODEL", VIEW_TEXT}, {"reason", "WHY", VIEW_TEXT},
+	{NULL}};
+
+const struct view_column view_device[] = {
+	{"name", "Name", VIEW_TEXT},
+	{"model", "Model", VIEW_TEXT},
+	{"pool", "Pool", VIEW_TEXT},
+	{"policy", "Policy", VIEW_TEXT},
+	{"state", "State", VIEW_TEXT},
+	{"reason", "Why", VIEW_TEXT},
+	{"uuid", "UUID", VIEW_TEXT},
+	{"pci", "PCI address", VIEW_TEXT},
+	{"numa_node", "NUMA node", VIEW_COUNT},
+	{"memory", "Memory", VIEW_BYTES},
+	{"memory_reserved", "Reserved for VMs", VIEW_BYTES},
+	{"reservation", "Time reserved", VIEW_OF_100},
+	{"vms", "VMs", VIEW_COUNT},
+	{"executors", "Executors", VIEW_COUNT},
+	{"busy_seconds", "Busy", VIEW_SECONDS},
+	{"handovers", "Lease hand-overs", VIEW_COUNT},
+	{"handover_mean_us", "Mean wait for a hand-over", VIEW_MICROSECONDS},
+	{NULL}};
+
+const struct view_column view_device_metrics[] = {
+	{"name", "Device", VIEW_TEXT},
+	{"memory", "Memory of the device", VIEW_BYTES, NULL, "device_memory_bytes"},
+	{"memory_reserved", "Its memory reserved for VMs", VIEW_BYTES, NULL, "device_memory_reserved_bytes"},
+	{"vms", "VMs on the device", VIEW_COUNT, NULL, "device_vms"},
+	{"executors", "Executors on the device", VIEW_COUNT, NULL, "device_executors"},
+	{"busy_seconds", "Time somebody held the device", VIEW_SECONDS, NULL, "device_busy_seconds_total"},
+	{"handovers", "Lease hand-overs", VIEW_COUNT, NULL, "device_handovers_total"},
+	{"serves", "Is it in service", VIEW_YES, NULL, "device_in_service"},
+	{"losses", "Times it was found broken", VIEW_COUNT, NULL, "device_losses_total"},
+	{NULL}};
+
+const struct view_column view_pools[] = {
+	{"name", "NAME", VIEW_TEXT}, {"policy", "POLICY", VIEW_TEXT}, {"memory", "MEMORY", VIEW_BYTES},
+	{"memory_reserved", "RESERVED", VIEW_BYTES}, {"devices", "DEVICES", VIEW_LIST}, {"vms", "VMS", VIEW_LIST}, {NULL}};
+
+const struct view_column view_pool[] = {
+	{"name", "Name", VIEW_TEXT}, {"policy", "Policy", VIEW_TEXT}, {"memory", "Memory", VIEW_BYTES},
+	{"memory_reserved", "Reserved for VMs", VIEW_BYTES}, {"devices", "Devices", VIEW_LIST}, {"vms", "VMs", VIEW_LIST}, {NULL}};
+
 const struct view_column view_status[] = {
 	{"version", "Version", VIEW_TEXT},
 	{"device", "Device", VIEW_TEXT},
@@ -114,6 +167,7 @@ const struct view_column view_status[] = {
 	{"device_memory_reserved", "Reserved for VMs", VIEW_BYTES},
 	{"bar_budget", "BAR2 budget", VIEW_BYTES},
 	{"bar_reserved", "BAR2 reserved", VIEW_BYTES},
+	{"use", "Computes on", VIEW_TEXT},
 	{"policy", "Policy", VIEW_TEXT},
 	{"vms", "VMs", VIEW_COUNT},
 	{"executors", "Executors", VIEW_COUNT},
@@ -125,6 +179,7 @@ const struct view_column view_status[] = {
 	{"queue_wait_p99_seconds", "Of 99 % at most", VIEW_DURATION},
 	{"state", "State", VIEW_TEXT},
 	{"upgrades", "Upgrades since its start", VIEW_COUNT},
+	{"devices", "Devices", VIEW_TABLE, view_devices},
 	{NULL}};
 
 const struct view_column view_connections[] = {

@@ -6,5 +6,6 @@
 
 extern const struct view_column view_vms[], view_vm[], view_status[], view_weights[], view_quotas[], view_limits[],
 	view_connections[], view_events[], view_audit[], view_faults[], view_health[], view_metrics[],
-	view_latency[], view_scan[];
+	view_latency[], view_scan[],
+	view_devices[], view_device[], view_device_metrics[], view_pools[], view_pool[], view_gpus[];
 #endif

@@ -172,6 +172,7 @@ struct exec {
 	uint64_t cpl_head;
 	_Atomic int broken;	      /* enum vgpu_error */
 	_Atomic uint32_t sticky;      /* CUresult */
+	atomic_flag told_sick;
 	uint64_t kernels_issued;      /* decoder's */
 	_Atomic uint64_t kernels_ended; /* written under marks.lock */
 	_Atomic uint32_t window;      /* kernels that may be in flight: EXEC_AHEAD_NS worth of recent ones */

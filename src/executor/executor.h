@@ -57,6 +57,8 @@ struct exec_ops {
 	 * wish page. 0 or -EPERM. */
 	int (*extents_check)(void *ctx, uint32_t first, uint32_t count);
 	void (*count_unsupported)(void *ctx, uint16_t opcode);
+	/* The driver said that the device itself fails (ECC, lost). From any thread, once. NULL: nobody is told. */
+	void (*sick)(void *ctx, int code);
 	/* The guest broke the protocol. A process ends here, with whatever it still runs on the device; NULL or
 	 * returning: exec_serve() returns when that is over. From any thread, once. */
 	void (*broken)(void *ctx, int error);

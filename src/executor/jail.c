@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #define FILES_MAX 256
+#define GPUS_MAX 64
 /* Helpers, the driver's own, and a pool as large as the machine; a thread bomb is far beyond. */
 #define THREADS_MAX 1024
 
@@ -96,7 +98,8 @@ static void allow_all(int ruleset, const struct jail *j)
 	static const char *const files[] = {"/etc/ld.so.cache", "/proc/self/maps", "/proc/self/status",
 					    "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu", NULL};
 	static const char *const nodes[] = {"/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools",
-					    "/dev/nvidia0", "/proc/driver/nvidia", "/proc/self", NULL};
+					    "/dev/nvidia-caps", "/proc/driver/nvidia", "/proc/self", NULL};
+	char node[32];
 
 	for (int i = 0; libraries[i]; i++)
 		allow_path(ruleset, libraries[i], READ_FILES);
@@ -104,6 +107,11 @@ static void allow_all(int ruleset, const struct jail *j)
 		allow_path(ruleset, files[i], i < 5 ? LANDLOCK_ACCESS_FS_READ_FILE : READ_FILES & ~LANDLOCK_ACCESS_FS_EXECUTE);
 	for (int i = 0; j->nvidia && nodes[i]; i++)
 		allow_path(ruleset, nodes[i], i < 4 ? READ_WRITE : READ_FILES & ~LANDLOCK_ACCESS_FS_EXECUTE);
+	for (int i = 0; j->nvidia && i < GPUS_MAX; i++) {
+		snprintf(node, sizeof(node), "/dev/nvidia%d", i);
+		if (j->minor < 0 || j->minor == i)
+			allow_path(ruleset, node, READ_WRITE);
+	}
 	/* Through an inherited descriptor: its folder may be one this uid cannot walk to. */
 	if (j->driver_dir)
 		allow_path(ruleset, j->driver_dir, READ_FILES & ~LANDLOCK_ACCESS_FS_READ_DIR);

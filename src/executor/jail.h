@@ -18,6 +18,7 @@ struct jail {
 	bool accept_no_landlock;
 	uint64_t memory; /* RLIMIT_DATA in bytes, 0 = none */
 	bool nvidia;	 /* the driver talks to /dev/nvidia*: it opens files at run time */
+	int minor;	 /* of the device's /dev/nvidiaN; -1: any, it is not known */
 	const char *driver_dir; /* readable besides the system's libraries; NULL: none */
 };
 

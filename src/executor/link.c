@@ -166,7 +166,15 @@ static void broken(void *ctx, int error)
 	_exit(1);
 }
 
+static void sick(void *ctx, int code)
+{
+	struct ipc_x_sick m = {code};
+
+	process_tell(ctx, IPC_X_SICK, &m, sizeof(m));
+}
+
 const struct exec_ops process_ops = {
+	.sick = sick,
 	.broken = broken,
 	.lease_try = lease_try,
 	.lease_ask = lease_ask,

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "cuda/loader.h"
 #include "wire/geometry.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -22,7 +23,8 @@ struct arguments {
 	unsigned channel;
 	int device;
 	uint64_t bar_size; /* 0: a probe or a spare */
-	bool spare;
+	bool spare, check;
+	const char *uuid; /* "": by ordinal */
 	uint64_t context_bytes;
 	const char *driver;
 };
@@ -33,7 +35,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		{"namespaces", 1, NULL, 'n'}, {"uid", 1, NULL, 'u'},	  {"channel", 1, NULL, 'c'},
 		{"device", 1, NULL, 'd'},     {"bar-size", 1, NULL, 'b'}, {"memory", 1, NULL, 'm'},
 		{"context-bytes", 1, NULL, 'C'}, {"landlock", 1, NULL, 'l'},   {"driver", 1, NULL, 'D'},	  {"log-level", 1, NULL, 'L'},
-		{"spare", 0, NULL, 's'}, {0},
+		{"spare", 0, NULL, 's'},	{"check", 0, NULL, 'k'}, {"uuid", 1, NULL, 'U'}, {0},
 	};
 	int c;
 
@@ -72,11 +74,17 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		case 's':
 			a->spare = true;
 			break;
+		case 'k':
+			a->check = true;
+			break;
+		case 'U':
+			a->uuid = optarg;
+			break;
 		default:
 			return -1;
 		}
 	}
-	return a->driver && a->jail.namespaces && fcntl(IPC_FD_DRIVER, F_GETFD) >= 0 ? 0 : -1;
+	return a->driver && a->uuid && a->jail.namespaces && fcntl(IPC_FD_DRIVER, F_GETFD) >= 0 ? 0 : -1;
 }
 
 /* Its last word, then the end. The broker tells the guest `error` and a person `text`. */
@@ -112,7 +120,48 @@ static struct vgpu_err *refuse_pageable(const struct cuda_driver *d, CUdevice de
 	return NULL;
 }
 
-static struct vgpu_err *open_driver(const struct arguments *a, struct cuda_driver *d, CUdevice *dev)
+/* "GPU-" or "MIG-" and 32 hex digits with dashes between. */
+static bool parse_uuid(const char *s, CUuuid *out)
+{
+	unsigned n = 0;
+
+	s += strlen(s) > 4 ? 4 : 0;
+	for (; *s && n < sizeof(out->bytes); s += 2 + (s[2] == '-')) {
+		unsigned byte;
+
+		if (sscanf(s, "%2x", &byte) != 1 || !s[1])
+			return false;
+		out->bytes[n++] = (char)byte;
+	}
+	return n == sizeof(out->bytes) && !*s;
+}
+
+/* Of the MIG instance, where the library can tell it from its GPU. */
+static CUresult uuid_of(const struct cuda_driver *d, CUuuid *uuid, CUdevice dev)
+{
+	return d->cuDeviceGetUuid_v2 ? d->cuDeviceGetUuid_v2(uuid, dev) : d->cuDeviceGetUuid(uuid, dev);
+}
+
+/* The keeper shows the library this one only, where the library obeys CUDA_VISIBLE_DEVICES. */
+static struct vgpu_err *device_by_uuid(const struct cuda_driver *d, const char *uuid, int *ordinal)
+{
+	CUuuid want, have;
+	int n = 0, rc = d->cuDeviceGetCount(&n);
+	CUdevice dev;
+
+	if (rc)
+		return cuda_err(d, rc, "cuDeviceGetCount");
+	if (!parse_uuid(uuid, &want))
+		return err_new("%s: not the UUID of a GPU or MIG instance", uuid);
+	for (int i = 0; i < n; i++)
+		if (!d->cuDeviceGet(&dev, i) && !uuid_of(d, &have, dev) && !memcmp(&want, &have, sizeof(want))) {
+			*ordinal = i;
+			return NULL;
+		}
+	return err_new("%s: none of the driver's %d devices", uuid, n);
+}
+
+static struct vgpu_err *open_driver(struct arguments *a, struct cuda_driver *d, CUdevice *dev)
 {
 	char path[32], why[300];
 	int rc;
@@ -124,6 +173,12 @@ static struct vgpu_err *open_driver(const struct arguments *a, struct cuda_drive
 	rc = d->cuInit(0);
 	if (rc)
 		return cuda_err(d, rc, "cuInit");
+	if (a->uuid[0]) {
+		struct vgpu_err *e = device_by_uuid(d, a->uuid, &a->device);
+
+		if (e)
+			return e;
+	}
 	rc = d->cuDeviceGet(dev, a->device);
 	if (rc)
 		return cuda_err(d, rc, "cuDeviceGet");
@@ -138,7 +193,7 @@ static struct vgpu_err *describe_device(const struct cuda_driver *d, CUdevice de
 
 	rc = d->cuDeviceGetName(i->name, sizeof(i->name), dev);
 	if (!rc)
-		rc = d->cuDeviceGetUuid(&uuid, dev);
+		rc = uuid_of(d, &uuid, dev);
 	if (!rc)
 		rc = d->cuDeviceTotalMem_v2(&total, dev);
 	if (!rc)
@@ -159,10 +214,39 @@ static struct vgpu_err *describe_device(const struct cuda_driver *d, CUdevice de
 	return NULL;
 }
 
-static void __attribute__((noreturn)) probe(struct process *p, const struct cuda_driver *d, CUdevice dev)
+/* Context, memory, both directions: what every program needs. */
+static struct vgpu_err *compute(const struct cuda_driver *d, CUdevice dev)
+{
+	static unsigned char back[4096];
+	CUdeviceptr p = 0;
+	CUcontext ctx;
+	int rc = d->cuDevicePrimaryCtxRetain(&ctx, dev);
+
+	if (!rc)
+		rc = d->cuCtxSetCurrent(ctx);
+	if (!rc)
+		rc = d->cuMemAlloc_v2(&p, sizeof(back));
+	if (!rc)
+		rc = d->cuMemsetD8_v2(p, 0x5a, sizeof(back));
+	if (!rc)
+		rc = d->cuMemcpyDtoH_v2(back, p, sizeof(back));
+	if (rc == CUDA_ERROR_OUT_OF_MEMORY)
+		return NULL; /* full is not broken */
+	if (rc)
+		return cuda_err(d, rc, "a context, memory and a copy");
+	for (unsigned i = 0; i < sizeof(back); i++)
+		if (back[i] != 0x5a)
+			return err_new("the device's memory does not hold what is written to it");
+	return NULL;
+}
+
+static void __attribute__((noreturn)) probe(struct process *p, const struct cuda_driver *d, CUdevice dev, bool check)
 {
 	static struct ipc_x_device m;
 	cleanup_err struct vgpu_err *e = describe_device(d, dev, &m.info);
+
+	if (!e && check)
+		e = compute(d, dev);
 
 	if (e)
 		end(p, VGPU_ERR_NO_DEVICE, e->text);
@@ -250,6 +334,33 @@ static uint32_t serve(struct process *p, const struct arguments *a, struct cuda_
 	return (uint32_t)exec_serve(&env);
 }
 
+/* Of /dev/nvidiaN; -1: not known, as for a MIG instance. */
+static int minor_of(const char *uuid)
+{
+	DIR *dir = opendir("/proc/driver/nvidia/gpus");
+	int found = -1;
+
+	for (struct dirent *e; dir && found < 0 && (e = readdir(dir));) {
+		char path[300], text[4096], *at;
+		ssize_t n = -1;
+		int fd;
+
+		snprintf(path, sizeof(path), "/proc/driver/nvidia/gpus/%s/information", e->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0) {
+			n = read(fd, text, sizeof(text) - 1);
+			close(fd);
+		}
+		text[n > 0 ? n : 0] = 0;
+		at = strstr(text, uuid) ? strstr(text, "Device Minor:") : NULL;
+		if (at && sscanf(at, "Device Minor: %d", &found) != 1)
+			found = -1;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
 int main(int argc, char **argv)
 {
 	static struct process p;
@@ -270,6 +381,7 @@ int main(int argc, char **argv)
 		log_error("%s", e->text);
 		return 1;
 	}
+	a.jail.minor = a.uuid[0] ? minor_of(a.uuid) : a.device;
 	a.jail.nvidia = !access("/dev/nvidiactl", F_OK) && strstr(a.driver, "softcuda") == NULL;
 	snprintf(dir, sizeof(dir), "/proc/self/fd/%d", IPC_FD_DRIVER);
 	a.jail.driver_dir = dir;
@@ -280,6 +392,6 @@ int main(int argc, char **argv)
 	if (e)
 		end(&p, VGPU_ERR_NO_DEVICE, e->text);
 	if (!a.bar_size && !a.spare)
-		probe(&p, &d, dev);
+		probe(&p, &d, dev, a.check);
 	end(&p, serve(&p, &a, &d), "");
 }

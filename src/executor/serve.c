@@ -52,9 +52,19 @@ static bool is_sticky(int rc)
 	return false;
 }
 
+/* Not the program's doing: whoever uses this device next meets it as well. */
+static bool is_device_fault(int rc)
+{
+	return rc == CUDA_ERROR_DEVICE_UNAVAILABLE || rc == CUDA_ERROR_ECC_UNCORRECTABLE || rc == CUDA_ERROR_NVLINK_UNCORRECTABLE ||
+	       rc == CUDA_ERROR_NO_DEVICE;
+}
+
 void exec_sticky(struct exec *x, int rc)
 {
 	uint32_t none = 0;
+
+	if (rc && is_device_fault(rc) && x->env->ops->sick && !atomic_flag_test_and_set(&x->told_sick))
+		x->env->ops->sick(x->env->ops_ctx, rc);
 
 	if (rc && is_sticky(rc) && atomic_compare_exchange_strong(&x->sticky, &none, (uint32_t)rc))
 		vgpu_store32(&x->host->sticky_error, (uint32_t)rc);

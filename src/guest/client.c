@@ -37,6 +37,7 @@ static const struct {
 	[VGPU_ERR_SPAWN] = { CUDA_ERROR_SYSTEM_NOT_READY, "the host could not start an executor" },
 	[VGPU_ERR_KEEPER_GONE] = { CUDA_ERROR_DEVICE_UNAVAILABLE, "vgpud has ended" },
 	[VGPU_ERR_REMOVED] = { CUDA_ERROR_DEVICE_UNAVAILABLE, "this VM was removed by an administrator" },
+	[VGPU_ERR_DEVICE_LOST] = { CUDA_ERROR_DEVICE_UNAVAILABLE, "the device failed or was taken out of service" },
 };
 
 static int die(struct vgpu_client *cl, uint32_t error)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define DEFAULT_FILE "/etc/openvgpu/vgpud.conf"
+#define SOFTCUDA_MEMORY_MIN (1u << 20) /* softcuda/drv_init.c */
 #define NS_PER_S 1000000000ull
 /* systemd.io/UIDS-GIDS: 1879048192 to 2147483647 is left to the local machine. */
 #define UID_FIRST 1900000001ull
@@ -37,7 +38,10 @@ const struct conf_key config_keys[] = {
 	TEXT("group", group),
 	TEXT("qemu-user", qemu_user),
 	TEXT("driver", driver),
+	TEXT("gpu-driver", gpu_driver),
 	VALUE("device", CONF_NUMBER, device, 0, 255),
+	VALUE("devices", CONF_NUMBER, devices, 1, CONFIG_DEVICES_MAX),
+	TEXT("softcuda-memory", softcuda_memory),
 	VALUE("executor-uids", CONF_RANGE, executor_uids, 1000, 4294967293u),
 	{"log-level", CONF_CHOICE, AT(log_level), 0, 0, 0, level_choices},
 	{"landlock", CONF_CHOICE, AT(landlock), 0, 0, 0, landlock_choices},
@@ -66,6 +70,8 @@ void config_defaults(struct vgpud_config *c)
 		.user = "openvgpu",
 		.group = "openvgpu",
 		.driver = "auto",
+		.gpu_driver = "auto",
+		.devices = 1,
 		.executor_uids = {UID_FIRST, UID_LAST},
 		.log_level = LOG_L_INFO,
 		.landlock = LANDLOCK_REQUIRE,
@@ -79,6 +85,52 @@ void config_defaults(struct vgpud_config *c)
 		.fault_window_ns = 600 * NS_PER_S,
 		.broker_uid = -1u, .broker_gid = -1u, .control_gid = -1u, .qemu_uid = -1u, .qemu_gid = -1u,
 	};
+}
+
+/* The nth of "1G, 2G"; the last for all further ones. */
+static struct vgpu_err *nth_size(const char *list, unsigned n, uint64_t *out)
+{
+	char word[32];
+	size_t len;
+
+	for (;; n--) {
+		list += strspn(list, " \t,");
+		len = strcspn(list, " \t,");
+		if (!n || !list[len + strspn(list + len, " \t,")])
+			break;
+		list += len;
+	}
+	snprintf(word, sizeof(word), "%.*s", (int)len, list);
+	if (units_size(word, out) || *out < SOFTCUDA_MEMORY_MIN || *out > 1ull << 45)
+		return err_new("softcuda-memory: \"%s\" is not a size from 1M to 32T, such as 512M or 2G", word);
+	return NULL;
+}
+
+uint64_t config_softcuda_memory(const struct vgpud_config *c, unsigned n)
+{
+	cleanup_err struct vgpu_err *e = NULL;
+	uint64_t size = 0;
+
+	if (c->softcuda_memory[0])
+		e = nth_size(c->softcuda_memory, n, &size);
+	return e ? 0 : size;
+}
+
+bool config_is_softcuda(const struct vgpud_config *c)
+{
+	return strstr(c->driver, "softcuda");
+}
+
+static struct vgpu_err *check(const struct vgpud_config *c)
+{
+	struct vgpu_err *e = NULL;
+	uint64_t size;
+
+	if (c->run_dir[0] != '/' || c->state_dir[0] != '/')
+		return err_new("run-dir and state-dir must be absolute paths");
+	for (unsigned i = 0; !e && c->softcuda_memory[0] && i < c->devices; i++)
+		e = nth_size(c->softcuda_memory, i, &size);
+	return e;
 }
 
 struct vgpu_err *config_load(struct vgpud_config *c, const struct config_source *from)
@@ -104,9 +156,7 @@ struct vgpu_err *config_load(struct vgpud_config *c, const struct config_source 
 		if (e)
 			return e;
 	}
-	if (c->run_dir[0] != '/' || c->state_dir[0] != '/')
-		return err_new("run-dir and state-dir must be absolute paths");
-	return NULL;
+	return check(c);
 }
 
 static struct vgpu_err *resolve_user(const char *key, const char *name, uint32_t *uid, uint32_t *gid)
@@ -163,11 +213,46 @@ static struct vgpu_err *use_softcuda(struct vgpud_config *c)
 		       ? err_new("driver: softcuda's libcuda.so.1 is not installed beside vgpud") : NULL;
 }
 
-/* $VGPU_DRIVER, else the key, else NVIDIA's where there is a device, else softcuda. */
+/* NULL: none is installed, or there is no device. */
+static const char *nvidia_library(void)
+{
+	static const char *const paths[] = {"/usr/lib/x86_64-linux-gnu/libcuda.so.1", "/usr/lib64/libcuda.so.1",
+					    "/usr/lib/libcuda.so.1", NULL};
+
+	for (int i = 0; !access("/dev/nvidiactl", F_OK) && paths[i]; i++)
+		if (!access(paths[i], R_OK))
+			return paths[i];
+	return NULL;
+}
+
+static struct vgpu_err *use_nvidia(struct vgpud_config *c)
+{
+	const char *path = nvidia_library();
+
+	if (!path)
+		return err_new("driver: nvidia: there is no /dev/nvidiactl or no libcuda.so.1 of it: load NVIDIA's driver");
+	strcpy(c->driver, path);
+	return NULL;
+}
+
+/* Whose GPUs are used once they are assigned: only beside softcuda, which needs none. */
+static struct vgpu_err *resolve_gpu_driver(struct vgpud_config *c)
+{
+	const char *path = nvidia_library();
+
+	if (!config_is_softcuda(c) || !strcmp(c->gpu_driver, "none"))
+		return NULL;
+	if (strcmp(c->gpu_driver, "auto"))
+		path = c->gpu_driver;
+	if (path && access(path, R_OK))
+		return err_sys(errno, "gpu-driver: %s", path);
+	strcpy(c->gpu_library, path ? path : "");
+	return NULL;
+}
+
+/* $VGPU_DRIVER, else the key; softcuda unless told otherwise, so that a GPU is used only by an administrator's wish. */
 static struct vgpu_err *resolve_driver(struct vgpud_config *c)
 {
-	static const char *const nvidia[] = {"/usr/lib/x86_64-linux-gnu/libcuda.so.1", "/usr/lib64/libcuda.so.1",
-					     "/usr/lib/libcuda.so.1", NULL};
 	const char *env = getenv("VGPU_DRIVER");
 
 	if (env && *env) {
@@ -175,17 +260,10 @@ static struct vgpu_err *resolve_driver(struct vgpud_config *c)
 			return err_new("VGPU_DRIVER: longer than a path may be");
 		strcpy(c->driver, env);
 	}
-	if (!strcmp(c->driver, "auto")) {
-		for (int i = 0; !access("/dev/nvidiactl", F_OK) && nvidia[i]; i++)
-			if (!access(nvidia[i], R_OK)) {
-				strcpy(c->driver, nvidia[i]);
-				return NULL;
-			}
-		log_info("no NVIDIA device: the device is softcuda, on the CPU");
+	if (!strcmp(c->driver, "auto") || !strcmp(c->driver, "softcuda"))
 		return use_softcuda(c);
-	}
-	if (!strcmp(c->driver, "softcuda"))
-		return use_softcuda(c);
+	if (!strcmp(c->driver, "nvidia"))
+		return use_nvidia(c);
 	if (access(c->driver, R_OK))
 		return err_sys(errno, "driver: %s", c->driver);
 	return NULL;
@@ -200,7 +278,9 @@ static struct vgpu_err *resolve(struct vgpud_config *c)
 		c->bar_budget = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2;
 	if (c->is_root)
 		e = resolve_ids(c);
-	return e ? e : resolve_driver(c);
+	if (!e)
+		e = resolve_driver(c);
+	return e ? e : resolve_gpu_driver(c);
 }
 
 struct answer {
@@ -241,8 +321,8 @@ struct vgpu_err *config_resolve(struct vgpud_config *c)
 }
 
 /* What sockets, processes and the device were made by. */
-static const char *const fixed[] = {"run-dir", "state-dir", "user", "group", "qemu-user", "driver", "device",
-				    "executor-uids", NULL};
+static const char *const fixed[] = {"run-dir", "state-dir", "user", "group", "qemu-user", "driver", "gpu-driver", "device",
+				    "devices", "softcuda-memory", "executor-uids", NULL};
 
 static size_t size_of(const struct conf_key *k)
 {

@@ -6,6 +6,7 @@
 #ifndef VGPUD_CONFIG_H
 #define VGPUD_CONFIG_H
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include "base/conf.h"
 
@@ -21,7 +22,9 @@ struct vgpud_config {
 	char driver[PATH_MAX];
 	uint64_t executor_uids[2];
 	unsigned log_level, landlock;
-	uint64_t device;
+	uint64_t device, devices;    /* of `driver`: so many, from this ordinal on */
+	char softcuda_memory[200];   /* sizes, one for each device, the last for all further ones; empty: its own choice */
+	char gpu_driver[PATH_MAX];   /* library of the GPUs given by assign-gpu; "auto", "none" */
 	uint64_t bar_size, bar_budget;	     /* bytes; budget 0 = half of the memory */
 	uint64_t default_quota;		     /* bytes; 0 = what is left */
 	uint64_t context_overhead;	     /* bytes of device memory per context */
@@ -34,6 +37,7 @@ struct vgpud_config {
 	uint64_t fault_limit, fault_window_ns;
 
 	/* Resolved by config_resolve(), not keys. */
+	char gpu_library[PATH_MAX]; /* empty: none */
 	uint32_t broker_uid, broker_gid; /* (uint32_t)-1: stay what we are */
 	uint32_t control_gid, qemu_uid, qemu_gid; /* -1: leave */
 	uint32_t is_root;
@@ -47,6 +51,11 @@ struct config_source {
 	const char *const *options; /* "key=value", n of them, after the file */
 	unsigned n;
 };
+#define CONFIG_DEVICES_MAX 64u
+/* Does `driver` compute on the CPU? */
+bool config_is_softcuda(const struct vgpud_config *c);
+/* Bytes of softcuda's nth device; 0: its own choice. */
+uint64_t config_softcuda_memory(const struct vgpud_config *c, unsigned n);
 struct vgpu_err *config_load(struct vgpud_config *c, const struct config_source *from);
 /* Read, checked and resolved anew. Refused where a key differs that only a restart can change. */
 struct vgpu_err *config_reload(const struct vgpud_config *old, const struct config_source *from, struct vgpud_config *out);

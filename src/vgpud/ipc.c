@@ -37,6 +37,7 @@ static const struct msg_rule rules[IPC_TYPES] = {
 	[IPC_X_END] =       {"X_END",       sizeof(struct ipc_x_end),     0, 0,        X, ANY},
 	[IPC_X_QUOTA] =     {"X_QUOTA",     sizeof(struct ipc_x_quota),   0, 0,        X, ANY},
 	[IPC_X_EXTENTS] =   {"X_EXTENTS",   sizeof(struct ipc_x_extents), 0, 0,        X, RUN | IPC_S_ADOPT},
+	[IPC_X_SICK] =      {"X_SICK",      sizeof(struct ipc_x_sick),    0, 0,        X, ANY},
 	[IPC_RESULT] =      {"RESULT",      sizeof(struct ipc_result),    0, 0,        B, ANY},
 	[IPC_ADOPT] =       {"ADOPT",       sizeof(struct ipc_adopt),     0, 0,        B, ANY},
 	[IPC_STOP] =        {"STOP",        0,                            0, 0,        B, ANY},

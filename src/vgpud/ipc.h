@@ -20,7 +20,7 @@
 #include "vgpud/transports/unix_proto.h"
 #include "wire/layout.h"
 
-#define IPC_EXECUTOR_VERSION 1u
+#define IPC_EXECUTOR_VERSION 2u
 
 enum ipc_role { IPC_KEEPER = 1, IPC_BROKER = 2, IPC_EXECUTOR = 4 };
 
@@ -61,6 +61,7 @@ enum ipc_type {
 	IPC_X_END, /* last word before it exits by itself */
 	IPC_X_QUOTA, /* answered by RESULT */
 	IPC_X_EXTENTS, /* answered by RESULT */
+	IPC_X_SICK, /* the driver says that the device fails: a hint, for the guest may have made it up */
 	/* broker -> executor */
 	IPC_RESULT,
 	IPC_ADOPT, /* answered by X_READY, then by the unanswered request again */
@@ -132,12 +133,21 @@ struct ipc_handover {
 	char text[128];
 };
 
-#define IPC_PROBE 0u
+#define IPC_PROBE 0u /* what is the device? */
 #define IPC_SPARE 1u
+#define IPC_CHECK 2u /* a probe that also computes */
+#define IPC_UUID_LEN 48
+
+/* Which device an executor opens. */
+struct ipc_device {
+	uint32_t ordinal;	 /* of `driver` */
+	char uuid[IPC_UUID_LEN]; /* else of `gpu-driver`: as NVIDIA writes it, "GPU-..." or "MIG-..."; "": by ordinal */
+};
 
 struct ipc_spawn {
 	uint32_t exec, conn;
-	uint32_t channel, generation; /* IPC_NO_CONN: channel is IPC_PROBE or IPC_SPARE */
+	uint32_t channel, generation; /* IPC_NO_CONN: channel is IPC_PROBE, IPC_SPARE or IPC_CHECK */
+	struct ipc_device device;
 };
 
 struct ipc_channel {
@@ -170,6 +180,10 @@ struct ipc_x_quota {
 
 struct ipc_x_extents {
 	uint32_t first, count;
+};
+
+struct ipc_x_sick {
+	int32_t code; /* CUresult */
 };
 
 struct ipc_result {

@@ -79,6 +79,7 @@ enum vgpu_error {
 	VGPU_ERR_SPAWN = 7,		/* executor could not be started (jail, limits) */
 	VGPU_ERR_KEEPER_GONE = 8,	/* vgpud's keeper ended: nothing will answer any more */
 	VGPU_ERR_REMOVED = 9,		/* the VM was removed by an administrator */
+	VGPU_ERR_DEVICE_LOST = 10,	/* the device failed, or was taken out of service with what ran on it */
 };
 
 enum vgpu_vm_status {

@@ -153,7 +153,7 @@ def test_quarantine_health_events():
 
 def test_every_command_speaks_json():
     """Whatever looks: its JSON parses, and its table has the same rows."""
-    operands = {'show-vm': ['a']}
+    operands = {'show-vm': ['a'], 'show-pool': ['default']}
     with Vgpud() as v:
         for name in 'ab':
             admin(v.run, 'register-vm', name, '--quota', '256M')

@@ -209,7 +209,7 @@ def test_old_version():
             assert (a['id'], a['weight'], a['cap']) == (7, 33, 0), a
             v.ok('set-vm', name='old', cap=20)
         db = sqlite3.connect(state / 'state.db')
-        assert db.execute('PRAGMA user_version').fetchone()[0] == 4
+        assert db.execute('PRAGMA user_version').fetchone()[0] == 5
         db.execute('PRAGMA user_version = 99')
         db.commit()
         db.close()

@@ -2,7 +2,8 @@
 /*
  * The broker: decides everything, owns nothing that must outlive it, has no privileges. One thread.
  *
- *   device    what computes: its scheduler, its spare; every VM is on one
+ *   pool      a named set of devices, with a policy
+ *   device    what computes: its scheduler, its spare, its health; every VM is on one
  *   vm        a registered tenant: share, quota, limits
  *   bconn     one BAR2 handed out: a VM's (ivshmem) or one local process's (unix)
  *   channel   life cycle by channel_states.h
@@ -20,6 +21,7 @@
 #include "vgpud/broker/channel_states.h"
 #include "vgpud/broker/events.h"
 #include "vgpud/broker/limit.h"
+#include "vgpud/broker/placement.h"
 #include "vgpud/broker/sched.h"
 #include "vgpud/broker/scrub.h"
 #include "vgpud/broker/settings.h"
@@ -33,11 +35,18 @@ struct sqlite3;
 #define BUCKET_NS 100000000ull	   /* timeline: one bucket */
 #define TIMELINE_BUCKETS 6000u	   /* ten minutes */
 #define VMS_MAX 4096u
+#define DEVICES_MAX 64u
+#define POOLS_MAX 64u
+#define POOL_DEFAULT "default"
+#define DEVICE_REASON_LEN 200
 
 struct vm {
 	struct list node;
 	struct broker *broker;
+	struct pool *pool;
 	struct device *device; /* where it computes; never NULL */
+	struct device *next;   /* where it will compute once it is not connected; NULL: there */
+	char why[PLACE_WHY_LEN]; /* it was put there */
 	struct vm_settings set;
 	bool listening, quarantined;
 	uint64_t quota_used, bar_used;
@@ -125,11 +134,43 @@ struct early_conn {
 	struct ipc_conn conn;
 };
 
+struct pool {
+	struct list node;
+	struct broker *broker;
+	char name[IPC_NAME_LEN];
+	bool concurrent; /* else exclusive */
+};
+
+enum device_state { DEVICE_UP, DEVICE_DRAINED, DEVICE_LOST }; /* health.c */
+
+enum device_wanted { DEVICE_WANT_NOTHING, DEVICE_WANT_BACK, DEVICE_WANT_ASSIGNED };
+
+struct asker {
+	uint32_t uid;
+	int32_t pid;
+	bool admin;
+};
+
 struct device {
 	struct list node;
 	struct broker *broker;
-	uint32_t ordinal;
-	bool known; /* its probe said what it is */
+	struct pool *pool; /* never NULL */
+	char name[IPC_NAME_LEN];
+	struct ipc_device id;
+	bool cpu;    /* softcuda */
+	bool absent; /* a VM is on it, but neither configuration nor state.db know it any more */
+	enum device_state state;
+	char reason[DEVICE_REASON_LEN]; /* not UP: why */
+	char pci[32], peers[DEVICE_REASON_LEN]; /* as assign-gpu was told; peers: UUIDs that NVLink joins to it */
+	uint32_t numa_node; /* PLACE_NODE_NONE: not known */
+	uint64_t losses;
+	struct bexec *probe; /* runs now */
+	bool probe_ok, answered; /* answered: some probe has ended */
+	enum device_wanted wanted; /* a command waits for the probe */
+	struct asker wanted_by;
+	bool doomed; /* freed as soon as no process knows it */
+	uint64_t probe_since, suspected_at; /* ns */
+	bool known; /* a probe said what it is */
 	struct vgpu_device_info info;
 	struct sched sched;
 	struct sched_slot *heap; /* VMS_MAX */
@@ -150,10 +191,11 @@ struct broker {
 	struct loop_io keeper_io, control_io, period_io, unmute_io, limits_io;
 	struct list vms, conns, execs, clients;
 	struct list early; /* peers that came before we are ready */
-	struct list devices; /* at least one once start_loop() is done */
+	struct list devices, pools; /* at least one of each once start_loop() is done; the first pool is "default" */
 	struct scrub scrub;
 	struct sqlite3 *db;
 	uint32_t next_exec, next_vm;
+	struct device *waited_device;
 	uint32_t waited_vm; /* id of the VM whose LISTENING a command waits for */
 	bool synced, ready;
 	uint64_t refusals_since; /* ns: begin of the window */
@@ -171,11 +213,18 @@ void broker_ready(struct broker *b, const char *error);
 /* vm.c */
 struct vm *vm_by_name(struct broker *b, const char *name);
 struct vm *vm_by_id(struct broker *b, uint32_t id);
+struct vm_home {
+	struct pool *pool;
+	struct device *device, *next; /* device NULL: to be chosen */
+	const char *why;
+};
 /* Checks name, memory and BAR2 budget; fills in defaults. The VM is not stored. */
-struct vgpu_err *vm_add(struct broker *b, struct vm_settings *s, struct vm **out);
+struct vgpu_err *vm_add(struct broker *b, struct vm_settings *s, const struct vm_home *home, struct vm **out);
 void vm_remove(struct vm *vm);
 void vm_listen(struct vm *vm);
 void vm_unlisten(struct vm *vm);
+/* May these be its settings on this device? self: not counted there; NULL: a new VM. Fills in defaults. */
+struct vgpu_err *vm_check(struct device *d, const struct vm *self, struct vm_settings *s);
 /* All or nothing, at once. Refuses what does not fit; what is stored is the caller's. */
 struct vgpu_err *vm_change(struct vm *vm, const struct vm_settings *to);
 /* Its own or the configuration's. */
@@ -187,11 +236,39 @@ bool vm_fault(struct vm *vm, uint64_t now);
 void vm_quarantine(struct vm *vm);
 void vm_release(struct vm *vm);
 bool vm_connected(const struct vm *vm);
-/* Bytes: quotas and first contexts of the device's VMs. */
-uint64_t device_reserved(const struct device *d);
 uint64_t bar_reserved(const struct broker *b);
 void vm_timeline_add(struct vm *vm, uint64_t now, uint64_t ns);
 bool vm_take_token(struct vm *vm, uint64_t now);
+
+/* pools.c */
+struct pool *pool_by_name(const struct broker *b, const char *name);
+struct pool *pool_new(struct broker *b, const char *name); /* NULL: no memory */
+void pool_free(struct pool *p); /* nothing is in it */
+unsigned pool_number(const struct pool *p);
+void pool_set_policy(struct pool *p, bool concurrent);
+struct device *device_by_name(const struct broker *b, const char *name);
+void device_set_pool(struct device *d, struct pool *p);
+bool vm_counts_on(const struct vm *vm, const struct device *d); /* there, or soon */
+/* Bytes: quotas and first contexts of the device's VMs. */
+uint64_t device_reserved(const struct device *d);
+uint64_t device_reservations(const struct device *d, const struct vm *but); /* percent */
+unsigned device_vms(const struct device *d);
+/* The best device of the pool for these settings; why[PLACE_WHY_LEN]. self: not counted; NULL: a new VM. */
+struct vgpu_err *vm_choose(struct pool *p, const struct vm *self, const struct vm_settings *s, struct device **out, char *why);
+/* At once, or at its next connection. */
+void vm_go(struct vm *vm, struct pool *p, struct device *d, const char *why);
+/* It may have come to rest: moves it where it is to be, or away from a device that does not serve. */
+void vm_settle(struct vm *vm);
+
+/* health.c */
+const char *device_state_name(const struct device *d);
+bool device_serves(const struct device *d);
+int device_probe(struct device *d, uint32_t what); /* IPC_PROBE or IPC_CHECK; one at a time */
+bool probe_ended(struct bexec *x, const char *why); /* was it one? why: if it did not say so itself */
+void device_suspect(struct device *d, const char *why);
+void device_lost(struct device *d, const char *why);
+void device_end_all(struct device *d);
+void device_watch(struct device *d, uint64_t now);
 
 /* irq.c */
 int irq_init(void);
@@ -242,7 +319,11 @@ void limits_end(struct bexec *x, uint64_t now);
 /* device.c */
 int devices_init(struct broker *b);
 void devices_end(struct broker *b); /* nothing is on them any more */
-bool devices_known(const struct broker *b); /* every probe has answered */
+void device_follow_policy(struct device *d); /* its pool's or the configuration's; device_step() follows */
+struct device *device_new(struct broker *b, const char *name, const struct ipc_device *id); /* NULL: no memory */
+void device_free(struct device *d); /* nothing is on it any more */
+void devices_reap(struct broker *b); /* frees the doomed that no process knows */
+bool devices_answered(const struct broker *b); /* every first probe has ended */
 void devices_settle(struct broker *b);
 void devices_reconfigured(struct broker *b); /* quantum and policy, at once */
 void devices_step(struct broker *b, uint64_t now);
@@ -252,25 +333,26 @@ void exec_look(struct bexec *x);
 void exec_lease_end(struct bexec *x);
 
 /* control.c */
-struct asker {
-	uint32_t uid;
-	int32_t pid;
-	bool admin;
-};
 int control_init(struct broker *b);
 int control_start(struct broker *b, int fd);
 void control_listening(struct broker *b, uint32_t id, int rc); /* of the VM's number, which may be nobody's by now */
+void control_device(struct device *d, struct vgpu_err *e); /* what a command waited for was decided; NULL: done */
 void control_event(struct broker *b); /* one was added: whoever waits for it is answered */
 
 /* commands.c */
 /* LISTENING: a new VM's socket; MOVED: that of one that got another number. DENIED: not waiting, but the error is that this user may not. */
-enum command_wait { WAIT_NOT, WAIT_LISTENING, WAIT_MOVED, WAIT_EVENT, WAIT_RELOAD, WAIT_UPGRADE, WAIT_DENIED };
+enum command_wait { WAIT_NOT, WAIT_LISTENING, WAIT_MOVED, WAIT_EVENT, WAIT_RELOAD, WAIT_UPGRADE, WAIT_DEVICE, WAIT_DENIED };
 /* Whoever waits for it is told; error NULL: done. */
 void control_answered(struct broker *b, enum command_wait what, const char *error);
 /* *data, an error, or *wait: answered later by control_listening() (VM b->waited_vm) or control_event(). */
 struct vgpu_err *command_run(struct broker *b, const struct asker *who, json_t *q, json_t **data, enum command_wait *wait);
 
+/* commands_device.c: the probe that a command wanted has ended; error NULL: well. */
+struct vgpu_err *device_decided(struct device *d, const char *error);
+
 /* views.c */
+json_t *device_view(const struct device *d);
+json_t *pool_view(const struct pool *p);
 json_t *vm_view(const struct vm *vm, bool detail);
 json_t *connections_view(struct broker *b);
 json_t *health_view(struct broker *b);
@@ -285,6 +367,9 @@ struct change {
 	const char *text;	      /* what was set to what */
 	const struct vm *vm;	      /* to be stored as it is now; NULL: none */
 	uint32_t drop;		      /* id of a VM to be forgotten; 0: none */
+	const struct pool *pool;      /* as vm */
+	const struct device *device;
+	const char *drop_pool, *drop_device; /* names; the pool's devices are default's then */
 	bool forget_faults;
 };
 struct vgpu_err *state_open(struct broker *b);
@@ -292,6 +377,9 @@ struct vgpu_err *state_open(struct broker *b);
 struct vgpu_err *state_record(struct broker *b, const struct change *c);
 /* Counted; with its quarantine, if it led to one. A full disk is no reason not to go on. */
 void state_fault(struct vm *vm, const char *kind);
+/* Where a VM is, what became of a device: not worth an error of its own, as with faults. */
+void state_place(struct vm *vm);
+void state_device(struct device *d);
 /* Renews the copy a later broker falls back on. */
 void state_copy(struct broker *b);
 /* Rows as objects; arg, or NULL, is bound to the query's only parameter. */

@@ -107,7 +107,7 @@ static void do_spawn(struct channel *ch)
 
 	if (!rc)
 		return;
-	ch->error = rc == -EDQUOT ? VGPU_ERR_QUOTA : VGPU_ERR_SPAWN;
+	ch->error = rc == -EDQUOT ? VGPU_ERR_QUOTA : rc == -ENODEV ? VGPU_ERR_NO_DEVICE : VGPU_ERR_SPAWN;
 	channel_event(ch, CH_EXIT);
 }
 

@@ -3,23 +3,13 @@
  * The commands of control.sock: data on success, else one error and nothing changed. Whoever changes
  * something is recorded with it.
  */
-#include "vgpud/broker/broker.h"
+#include "vgpud/broker/commands.h"
 #include "base/log.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT_MAX 400
-
-struct call {
-	struct broker *broker;
-	const struct asker *who;
-	const char *name; /* of the command */
-	json_t *query;
-	enum command_wait *wait;
-};
-
-static struct vgpu_err *need_vm(const struct call *c, struct vm **vm)
+struct vgpu_err *need_vm(const struct call *c, struct vm **vm)
 {
 	const char *name = json_string_value(json_object_get(c->query, "name"));
 
@@ -43,7 +33,7 @@ static struct vgpu_err *get_number(json_t *q, const char *key, uint64_t min, uin
 	return NULL;
 }
 
-static struct vgpu_err *record(const struct call *c, struct change change)
+struct vgpu_err *command_record(const struct call *c, struct change change)
 {
 	struct vgpu_err *e;
 
@@ -62,22 +52,25 @@ static struct vgpu_err *cmd_register(const struct call *c, json_t **data)
 {
 	const char *name = json_string_value(json_object_get(c->query, "name"));
 	struct vm_settings s, none = {0};
-	char text[TEXT_MAX];
+	struct vm_home home = {0};
+	char text[COMMAND_TEXT_MAX];
 	struct vgpu_err *e;
 	struct vm *vm;
 
 	settings_initial(&s);
-	e = settings_read(c->query, NULL, &s);
+	e = settings_read(c->query, "pool", &s);
+	if (!e)
+		e = get_pool(c, "pool", &home.pool);
 	if (!e && (!name || strlen(name) >= sizeof(s.name)))
 		e = err_new("name: missing or longer than %zu characters", sizeof(s.name) - 1);
 	if (e)
 		return e;
 	strcpy(s.name, name);
-	e = vm_add(c->broker, &s, &vm);
+	e = vm_add(c->broker, &s, &home, &vm);
 	if (e)
 		return e;
 	settings_difference(&none, &s, text, sizeof(text));
-	e = record(c, (struct change){.object = s.name, .text = text, .vm = vm});
+	e = command_record(c, (struct change){.object = s.name, .text = text, .vm = vm});
 	if (e) {
 		vm_remove(vm);
 		return e;
@@ -97,7 +90,7 @@ static struct vgpu_err *cmd_remove(const struct call *c, json_t **data)
 	if (!e && vm_connected(vm))
 		e = err_new("VM \"%s\" is connected: shut it down or end its programs first", vm->set.name);
 	if (!e)
-		e = record(c, (struct change){.object = vm->set.name, .text = "", .drop = vm->set.id, .forget_faults = true});
+		e = command_record(c, (struct change){.object = vm->set.name, .text = "", .drop = vm->set.id, .forget_faults = true});
 	if (e)
 		return e;
 	log_info("VM %s removed", vm->set.name);
@@ -110,7 +103,7 @@ static struct vgpu_err *cmd_remove(const struct call *c, json_t **data)
 static struct vgpu_err *cmd_set(const struct call *c, json_t **data)
 {
 	struct vm_settings old, s;
-	char text[TEXT_MAX];
+	char text[COMMAND_TEXT_MAX];
 	struct vm *vm;
 	struct vgpu_err *e = need_vm(c, &vm);
 
@@ -124,7 +117,7 @@ static struct vgpu_err *cmd_set(const struct call *c, json_t **data)
 		return e;
 	settings_difference(&old, &vm->set, text, sizeof(text));
 	if (text[0])
-		e = record(c, (struct change){.object = vm->set.name, .text = text, .vm = vm});
+		e = command_record(c, (struct change){.object = vm->set.name, .text = text, .vm = vm});
 	if (e) {
 		free(vm_change(vm, &old)); /* back to what was possible before */
 		return e;
@@ -141,7 +134,7 @@ static struct vgpu_err *cmd_set_id(const struct call *c, json_t **data)
 {
 	struct broker *b = c->broker;
 	uint64_t id = 0;
-	char text[TEXT_MAX];
+	char text[COMMAND_TEXT_MAX];
 	struct vm *vm;
 	uint32_t old;
 	struct vgpu_err *e = need_vm(c, &vm);
@@ -159,7 +152,7 @@ static struct vgpu_err *cmd_set_id(const struct call *c, json_t **data)
 	old = vm->set.id;
 	snprintf(text, sizeof(text), "id %u -> %u", old, (unsigned)id);
 	vm->set.id = (uint32_t)id;
-	e = record(c, (struct change){.object = vm->set.name, .text = text, .vm = vm, .drop = old});
+	e = command_record(c, (struct change){.object = vm->set.name, .text = text, .vm = vm, .drop = old});
 	vm->set.id = old;
 	if (e)
 		return e;
@@ -184,7 +177,7 @@ static struct vgpu_err *cmd_quarantine(const struct call *c, json_t **data)
 	if (e)
 		return e;
 	vm->quarantined = true;
-	e = record(c, (struct change){.object = vm->set.name, .text = "", .vm = vm});
+	e = command_record(c, (struct change){.object = vm->set.name, .text = "", .vm = vm});
 	if (e) {
 		vm->quarantined = false;
 		return e;
@@ -206,7 +199,7 @@ static struct vgpu_err *cmd_clear(const struct call *c, json_t **data)
 		return e;
 	was = vm->quarantined;
 	vm->quarantined = false;
-	e = record(c, (struct change){.object = vm->set.name, .text = "", .vm = vm, .forget_faults = true});
+	e = command_record(c, (struct change){.object = vm->set.name, .text = "", .vm = vm, .forget_faults = true});
 	if (e) {
 		vm->quarantined = was;
 		return e;
@@ -220,7 +213,7 @@ static struct vgpu_err *cmd_clear(const struct call *c, json_t **data)
 /* The keeper, which may read the file, reads and checks it. */
 static struct vgpu_err *cmd_reload(const struct call *c, json_t **data)
 {
-	struct vgpu_err *e = record(c, (struct change){.object = "", .text = ""});
+	struct vgpu_err *e = command_record(c, (struct change){.object = "", .text = ""});
 
 	if (e)
 		return e;
@@ -232,7 +225,7 @@ static struct vgpu_err *cmd_reload(const struct call *c, json_t **data)
 /* What cannot be recorded, on a full disk say, is no reason to refuse the version that may help. */
 static struct vgpu_err *cmd_upgrade(const struct call *c, json_t **data)
 {
-	free(record(c, (struct change){.object = "", .text = ""}));
+	free(command_record(c, (struct change){.object = "", .text = ""}));
 	log_info("upgrade asked for by uid %u", c->who->uid);
 	to_keeper(c->broker, IPC_UPGRADE, NULL, 0);
 	*c->wait = WAIT_UPGRADE;
@@ -334,11 +327,7 @@ static struct vgpu_err *cmd_faults(const struct call *c, json_t **data)
 		       " WHERE ?1 IS NULL OR vm = ?1 ORDER BY number DESC LIMIT 100) ORDER BY number", keys, data);
 }
 
-static const struct {
-	const char *name;
-	bool admin;
-	struct vgpu_err *(*run)(const struct call *c, json_t **data);
-} commands[] = {
+static const struct command commands[] = {
 	{"register-vm", true, cmd_register},	   {"remove-vm", true, cmd_remove},
 	{"set-vm", true, cmd_set},		   {"set-vm-id", true, cmd_set_id},
 	{"quarantine-vm", true, cmd_quarantine},   {"clear-quarantine", true, cmd_clear},
@@ -348,21 +337,27 @@ static const struct {
 	{"events", false, cmd_events},		   {"audit", true, cmd_audit},
 	{"histograms", false, cmd_histograms},	   {"faults", false, cmd_faults},
 	{"reload-config", true, cmd_reload},	   {"upgrade", true, cmd_upgrade},
+	{NULL},
 };
+
+static const struct command *find(const struct command *k, const char *name)
+{
+	while (k->name && strcmp(k->name, name))
+		k++;
+	return k->name ? k : NULL;
+}
 
 struct vgpu_err *command_run(struct broker *b, const struct asker *who, json_t *q, json_t **data, enum command_wait *wait)
 {
 	const char *cmd = json_string_value(json_object_get(q, "cmd"));
+	const struct command *k = cmd ? find(commands, cmd) : NULL;
 
-	for (unsigned i = 0; cmd && i < sizeof(commands) / sizeof(commands[0]); i++) {
-		struct call c = {b, who, cmd, q, wait};
-
-		if (strcmp(cmd, commands[i].name))
-			continue;
-		if (!commands[i].admin || who->admin)
-			return commands[i].run(&c, data);
-		*wait = WAIT_DENIED;
-		return err_new("%s: only root or vgpud's own user may do this", cmd);
-	}
-	return err_new("cmd: \"%.32s\" is unknown", cmd ? cmd : "");
+	if (cmd && !k)
+		k = find(device_commands, cmd);
+	if (!k)
+		return err_new("cmd: \"%.32s\" is unknown", cmd ? cmd : "");
+	if (!k->admin || who->admin)
+		return k->run(&(struct call){b, who, cmd, q, wait}, data);
+	*wait = WAIT_DENIED;
+	return err_new("%s: only root or vgpud's own user may do this", cmd);
 }

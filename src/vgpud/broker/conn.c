@@ -96,7 +96,8 @@ static void fill_header(const struct bconn *c, struct vgpu_header *h)
 		.channel_off = VGPU_CHANNEL_OFF,
 		.channel_stride = VGPU_CHANNEL_STRIDE,
 		.extent_off = VGPU_EXTENT_OFF,
-		.devices = 1,
+		.pool = pool_number(c->vm->pool),
+		.devices = c->vm->device->known,
 		.device = c->vm->device->info,
 	};
 	h->device.total_mem = s->quota;
@@ -198,6 +199,7 @@ static void conn_free(struct bconn *c)
 		free(c->channel[i].extents);
 	to_keeper(c->broker, IPC_CLOSE, &m, sizeof(m));
 	list_del(&c->node);
+	vm_settle(c->vm);
 	free(c);
 }
 
@@ -368,6 +370,8 @@ static void conn_new(struct broker *b, struct ipc_conn *m)
 	struct ipc_make make = {.conn = m->conn};
 	struct bconn *c;
 
+	if (vm)
+		vm_settle(vm);
 	if (!vm || !admitted(b, m, vm, &status, text, sizeof(text))) {
 		refuse(b, m->conn, status, text);
 		return;

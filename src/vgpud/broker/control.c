@@ -34,6 +34,7 @@ struct client {
 	bool ended;
 	bool deferred; /* its next line is for the next window */
 	enum command_wait waits;
+	const struct device *waits_device; /* WAIT_DEVICE */
 	uint32_t waits_for;    /* WAIT_LISTENING, WAIT_MOVED: the VM whose socket the keeper is opening */
 	uint64_t events_since; /* WAIT_EVENT */
 };
@@ -84,6 +85,7 @@ static void answer(struct client *c, const char *line)
 	else
 		e = command_run(c->broker, &c->who, q, &data, &c->waits);
 	c->waits_for = c->broker->waited_vm;
+	c->waits_device = c->broker->waited_device;
 	c->events_since = c->broker->events.last;
 	if (c->waits == WAIT_NOT || c->waits == WAIT_DENIED) {
 		reply(c, e, data);
@@ -230,6 +232,16 @@ void control_answered(struct broker *b, enum command_wait what, const char *erro
 
 		if (c->waits == what)
 			reply_late(c, e, e ? NULL : json_object());
+	}
+}
+
+void control_device(struct device *d, struct vgpu_err *e)
+{
+	list_for_each(n, &d->broker->clients) {
+		struct client *c = list_entry(n, struct client, node);
+
+		if (c->waits == WAIT_DEVICE && c->waits_device == d)
+			reply_late(c, e, e ? NULL : device_view(d));
 	}
 }
 

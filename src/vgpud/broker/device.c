@@ -10,6 +10,7 @@
 #include "vgpud/broker/broker.h"
 #include "base/log.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -155,43 +156,84 @@ static void on_timer(struct loop_io *io, uint32_t events)
 		device_step(io->arg, now_ns());
 }
 
-static int device_new(struct broker *b, uint32_t ordinal)
+/* The configuration may make all concurrent, a pool its own. */
+void device_follow_policy(struct device *d)
+{
+	sched_set_concurrent(&d->sched, d->pool->concurrent || d->broker->cfg.policy == POLICY_CONCURRENT);
+}
+
+struct device *device_new(struct broker *b, const char *name, const struct ipc_device *id)
 {
 	struct device *d = calloc(1, sizeof(*d));
 	struct sched_slot *heap = calloc(VMS_MAX, sizeof(*heap));
 
-	if (!d || !heap) {
+	if (!d || !heap || loop_timer_init(&b->loop, &d->timer, on_timer, d)) {
 		free(d);
 		free(heap);
-		return -ENOMEM;
+		return NULL;
 	}
 	d->broker = b;
-	d->ordinal = ordinal;
+	d->pool = list_entry(b->pools.next, struct pool, node);
+	d->id = *id;
+	d->numa_node = PLACE_NODE_NONE;
+	snprintf(d->name, sizeof(d->name), "%s", name);
 	d->heap = heap;
 	sched_init(&d->sched, b->cfg.quantum_ns, d->heap, VMS_MAX);
-	sched_set_concurrent(&d->sched, b->cfg.policy == POLICY_CONCURRENT);
+	device_follow_policy(d);
 	d->sched.on_charge = on_charge;
 	d->sched.ctx = d;
 	list_add_tail(&b->devices, &d->node);
-	return loop_timer_init(&b->loop, &d->timer, on_timer, d);
+	return d;
 }
 
 int devices_init(struct broker *b)
 {
-	return device_new(b, (uint32_t)b->cfg.device);
+	bool cpu = strstr(b->cfg.driver, "softcuda");
+
+	if (!pool_new(b, POOL_DEFAULT))
+		return -ENOMEM;
+	for (uint32_t i = 0; i < b->cfg.devices; i++) {
+		struct ipc_device id = {.ordinal = (uint32_t)b->cfg.device + i};
+		char name[IPC_NAME_LEN];
+		struct device *d;
+
+		snprintf(name, sizeof(name), "%s%u", cpu ? "softcuda" : "cuda", id.ordinal);
+		d = device_new(b, name, &id);
+		if (!d)
+			return -ENOMEM;
+		d->cpu = cpu;
+	}
+	return 0;
+}
+
+void device_free(struct device *d)
+{
+	loop_del(&d->broker->loop, &d->timer);
+	close(d->timer.fd);
+	list_del(&d->node);
+	free(d->heap);
+	free(d);
+}
+
+void devices_reap(struct broker *b)
+{
+	list_for_each(n, &b->devices) {
+		struct device *d = list_entry(n, struct device, node);
+		bool used = !d->doomed;
+
+		list_for_each(it, &b->execs)
+			used |= list_entry(it, struct bexec, node)->device == d;
+		if (!used)
+			device_free(d);
+	}
 }
 
 void devices_end(struct broker *b)
 {
-	list_for_each(n, &b->devices) {
-		struct device *d = list_entry(n, struct device, node);
-
-		loop_del(&b->loop, &d->timer);
-		close(d->timer.fd);
-		list_del(&d->node);
-		free(d->heap);
-		free(d);
-	}
+	list_for_each(n, &b->devices)
+		device_free(list_entry(n, struct device, node));
+	list_for_each(n, &b->pools)
+		pool_free(list_entry(n, struct pool, node));
 }
 
 void devices_reconfigured(struct broker *b)
@@ -200,7 +242,7 @@ void devices_reconfigured(struct broker *b)
 		struct device *d = list_entry(n, struct device, node);
 
 		d->sched.quantum = b->cfg.quantum_ns;
-		sched_set_concurrent(&d->sched, b->cfg.policy == POLICY_CONCURRENT);
+		device_follow_policy(d);
 		device_step(d, now_ns());
 	}
 }
@@ -210,10 +252,10 @@ struct device *device_first(const struct broker *b)
 	return list_entry(b->devices.next, struct device, node);
 }
 
-bool devices_known(const struct broker *b)
+bool devices_answered(const struct broker *b)
 {
 	list_for_each(n, &b->devices)
-		if (!list_entry(n, struct device, node)->known)
+		if (!list_entry(n, struct device, node)->answered)
 			return false;
 	return true;
 }

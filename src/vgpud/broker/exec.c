@@ -148,7 +148,7 @@ static int pay_context(struct bexec *x)
 
 struct bexec *exec_start(struct device *d, uint32_t what)
 {
-	struct ipc_spawn m = {.exec = ++d->broker->next_exec, .conn = IPC_NO_CONN, .channel = what};
+	struct ipc_spawn m = {.exec = ++d->broker->next_exec, .conn = IPC_NO_CONN, .channel = what, .device = d->id};
 	struct bexec *x = exec_new(d, m.exec);
 
 	if (x)
@@ -161,13 +161,14 @@ int exec_spawn(struct channel *ch)
 {
 	struct broker *b = ch->conn->broker;
 	struct device *d = ch->conn->vm->device;
-	struct bexec *spare = spare_take(d), *x = spare ? spare : exec_new(d, ++b->next_exec);
-	struct ipc_spawn m = {.conn = ch->conn->id, .channel = ch->index, .generation = ch->generation};
+	bool serves = device_serves(d);
+	struct bexec *spare = serves ? spare_take(d) : NULL, *x = spare || !serves ? spare : exec_new(d, ++b->next_exec);
+	struct ipc_spawn m = {.conn = ch->conn->id, .channel = ch->index, .generation = ch->generation, .device = d->id};
 	struct ipc_id kill = {spare ? spare->id : 0};
 	int rc;
 
 	if (!x)
-		return -ENOMEM;
+		return serves ? -ENOMEM : -ENODEV;
 	m.exec = x->id;
 	x->given = spare;
 	exec_bind(x, ch);
@@ -352,13 +353,10 @@ void exec_exited(struct broker *b, const struct ipc_exited *m)
 	drain(x, UINT_MAX); /* its last word may still lie in the socket */
 	describe_exit(x, m);
 	if (!x->vm) {
-		struct device *d = x->device;
-		bool spare = spare_ended(x);
-
+		if (!probe_ended(x, m->status == -1 ? m->text : "the executor that looks at the device died"))
+			spare_ended(x);
 		exec_free(x);
-		if (!spare && !d->known)
-			broker_ready(b, d->probe_text[0] ? d->probe_text : m->status == -1 ? m->text
-					: "the executor that looks at the device died");
+		devices_reap(b);
 		return;
 	}
 	ch = x->channel;
@@ -404,8 +402,7 @@ static void on_device(struct bexec *x, const void *p)
 	x->device->info = m->info;
 	x->device->info.name[sizeof(m->info.name) - 1] = 0;
 	x->device->known = true;
-	if (devices_known(x->broker))
-		devices_settle(x->broker);
+	x->device->probe_ok = true;
 }
 
 static void on_ready(struct bexec *x, const void *p)
@@ -437,9 +434,13 @@ static void on_end(struct bexec *x, const void *p)
 
 	snprintf(text, sizeof(text), "%.*s", (int)sizeof(m->text) - 1, m->text);
 	x->end_error = m->error <= VGPU_ERR_REMOVED ? m->error : VGPU_ERR_PROTOCOL;
-	if (!x->vm)
+	if (x == x->device->probe)
 		snprintf(x->device->probe_text, sizeof(x->device->probe_text), "%s", text);
-	else if (x->end_error)
+	if (x != x->device->probe && x->end_error == VGPU_ERR_NO_DEVICE)
+		device_suspect(x->device, "an executor could not open it");
+	if (!x->vm)
+		return;
+	if (x->end_error)
 		log_warning("VM %s channel %u: executor ended with error %u%s%s", x->vm->set.name,
 			    x->channel->index, x->end_error, text[0] ? ": " : "", text);
 }
@@ -476,7 +477,16 @@ static void on_extents(struct bexec *x, const void *p)
 	reply(x, 0);
 }
 
+static void on_sick(struct bexec *x, const void *p)
+{
+	char why[128];
+
+	snprintf(why, sizeof(why), "an executor of VM %s reports CUDA error %d", x->vm->set.name, ((const struct ipc_x_sick *)p)->code);
+	device_suspect(x->device, why);
+}
+
 static void (*const handlers[IPC_TYPES])(struct bexec *, const void *) = {
+	[IPC_X_SICK] = on_sick,
 	[IPC_X_DEVICE] = on_device, [IPC_X_READY] = on_ready,	  [IPC_X_END] = on_end,
 	[IPC_X_QUOTA] = on_quota,   [IPC_X_EXTENTS] = on_extents, [IPC_X_SPARE] = on_spare,
 };

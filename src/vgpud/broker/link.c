@@ -87,16 +87,20 @@ static void on_listening(struct broker *b, struct msg *m)
 		log_error("VM %s: its socket cannot be opened: %s", vm->set.name, strerror(-r->rc));
 	control_listening(b, r->vm, r->rc);
 	b->listening_pending--;
-	if (!b->listening_pending && devices_known(b))
+	if (!b->listening_pending && devices_answered(b))
 		broker_ready(b, NULL);
 }
 
 static void on_synced(struct broker *b, struct msg *m)
 {
 	b->synced = true;
-	list_for_each(n, &b->devices)
-		if (!exec_start(list_entry(n, struct device, node), IPC_PROBE))
+	list_for_each(n, &b->devices) {
+		struct device *d = list_entry(n, struct device, node);
+
+		d->answered = d->absent;
+		if (!d->absent && device_probe(d, IPC_PROBE))
 			broker_ready(b, "out of memory");
+	}
 }
 
 static const struct device *overfull(const struct broker *b)
@@ -104,23 +108,37 @@ static const struct device *overfull(const struct broker *b)
 	list_for_each(n, &b->devices) {
 		const struct device *d = list_entry(n, struct device, node);
 
-		if (device_reserved(d) > d->info.total_mem)
+		if (d->known && device_reserved(d) > d->info.total_mem)
 			return d;
 	}
 	return NULL;
 }
 
-/* The devices are known: stored VMs come back, if they still fit. */
+static const struct device *any_known(const struct broker *b)
+{
+	list_for_each(n, &b->devices)
+		if (list_entry(n, struct device, node)->known)
+			return list_entry(n, struct device, node);
+	return NULL;
+}
+
+/* Every device has answered: stored VMs come back, if they still fit. */
 void devices_settle(struct broker *b)
 {
 	const struct device *full = overfull(b), *d = full ? full : device_first(b);
 	uint64_t bars = bar_reserved(b);
 	char text[IPC_TEXT_LEN];
 
+	if (!devices_answered(b))
+		return;
+	if (!any_known(b)) {
+		broker_ready(b, d->reason[0] ? d->reason : "no device answers");
+		return;
+	}
 	if (full || bars > b->cfg.bar_budget) {
-		snprintf(text, sizeof(text), "registered VMs reserve %llu bytes of the device's %llu and %llu of "
+		snprintf(text, sizeof(text), "registered VMs reserve %llu bytes of %s's %llu and %llu of "
 			 "bar-budget's %llu: use the device they were made for, or raise bar-budget",
-			 (unsigned long long)device_reserved(d), (unsigned long long)d->info.total_mem,
+			 (unsigned long long)device_reserved(d), d->name, (unsigned long long)d->info.total_mem,
 			 (unsigned long long)bars, (unsigned long long)b->cfg.bar_budget);
 		broker_ready(b, text);
 		return;

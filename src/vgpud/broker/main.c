@@ -19,8 +19,10 @@ static void on_period(struct loop_io *io, uint32_t events)
 	if (read(io->fd, &n, sizeof(n)) < 0)
 		return; /* set anew meanwhile */
 	loop_timer_set(io, now + PERIOD_NS);
-	list_for_each(it, &b->devices)
+	list_for_each(it, &b->devices) {
+		device_watch(list_entry(it, struct device, node), now);
 		spare_step(list_entry(it, struct device, node), now);
+	}
 	devices_step(b, now); /* the timeline goes on for a holder nobody disturbs */
 	list_for_each(it, &b->conns) {
 		struct bconn *c = list_entry(it, struct bconn, node);
@@ -94,6 +96,7 @@ int main(void)
 	prctl(PR_SET_NAME, "vgpu-broker"); /* run by descriptor, it would be called by its number */
 	signal(SIGPIPE, SIG_IGN);
 	list_init(&b.devices);
+	list_init(&b.pools);
 	list_init(&b.vms);
 	list_init(&b.conns);
 	list_init(&b.execs);

@@ -23,6 +23,7 @@ const struct setting vm_setting[] = {
 	{"max_launches_per_second", AT(max_launches_per_second), 1, 1000000000, 0, .zero_too = true},
 	{"max_bytes_per_second", AT(max_bytes_per_second), 1, 1ull << 50, 0, .zero_too = true},
 	{"queue_depth", AT(queue_depth), 1, 1024, 0, .zero_too = true},
+	{"numa_node", AT(numa_node), 0, UINT32_MAX, UINT32_MAX},
 	{"fault_limit", AT(fault_limit), 1, CONFIG_FAULTS_MAX, 0, .zero_too = true},
 	{"fault_window_ns", AT(fault_window_ns), FAULT_WINDOW_MIN, TIMEOUT_MAX, 0, .zero_too = true},
 	{NULL},

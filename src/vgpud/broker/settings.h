@@ -22,6 +22,7 @@ struct vm_settings {
 	uint64_t cap; /* percent of device time it never exceeds; 0: none */
 	uint64_t reservation; /* percent of device time it gets whenever it has work; 0: none */
 	uint64_t max_launches_per_second, max_bytes_per_second; /* kernels; bytes copied and set; 0: no limit */
+	uint64_t numa_node; /* of the host, where its memory is; UINT32_MAX: it does not say */
 	uint64_t queue_depth; /* kernels of one program on the device at once; 0: as many as keep it busy */
 	uint64_t fault_limit, fault_window_ns; /* so many within so long are quarantine; 0: the configuration's */
 };

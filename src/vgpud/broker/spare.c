@@ -19,7 +19,7 @@ static bool has_room(const struct device *d)
 {
 	uint64_t need = device_reserved(d) + d->broker->cfg.context_overhead;
 
-	return d->broker->cfg.spare && need <= d->info.total_mem;
+	return d->broker->cfg.spare && device_serves(d) && need <= d->info.total_mem;
 }
 
 void spare_step(struct device *d, uint64_t now)

@@ -45,6 +45,18 @@ static const char *const migrations[] = {
 
 	"ALTER TABLE vms ADD COLUMN fault_limit INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE vms ADD COLUMN fault_window_ns INTEGER NOT NULL DEFAULT 0;",
+
+	"CREATE TABLE pools ("
+	" name TEXT PRIMARY KEY, policy TEXT NOT NULL CHECK (policy IN ('exclusive', 'concurrent'))) STRICT;"
+	"INSERT INTO pools VALUES ('" POOL_DEFAULT "', 'exclusive');"
+	"CREATE TABLE devices ("
+	" name TEXT PRIMARY KEY, pool TEXT NOT NULL, uuid TEXT NOT NULL, pci TEXT NOT NULL, numa_node INTEGER NOT NULL,"
+	" peers TEXT NOT NULL, state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 2), reason TEXT NOT NULL) STRICT;"
+	"ALTER TABLE vms ADD COLUMN numa_node INTEGER NOT NULL DEFAULT 4294967295;"
+	"ALTER TABLE vms ADD COLUMN pool TEXT NOT NULL DEFAULT '" POOL_DEFAULT "';"
+	"ALTER TABLE vms ADD COLUMN device TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE vms ADD COLUMN next_device TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE vms ADD COLUMN placed TEXT NOT NULL DEFAULT '';",
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -165,6 +177,95 @@ static struct vgpu_err *bad_row(struct broker *b, const char *what, int64_t valu
 		       (long long)value);
 }
 
+struct device_row {
+	const char *name, *pool, *uuid, *pci, *peers, *reason;
+	int64_t numa_node, state;
+};
+
+static struct vgpu_err *add_pool(struct broker *b, const char *name, bool concurrent)
+{
+	struct pool *p = pool_by_name(b, name);
+
+	if (!p && strlen(name) < sizeof(p->name))
+		p = pool_new(b, name);
+	if (!p)
+		return bad_row(b, "a pool's name", 0);
+	pool_set_policy(p, concurrent);
+	return NULL;
+}
+
+/* Of those the configuration names, what was said about them; one it does not name (any more) is nobody's. */
+static struct vgpu_err *add_device(struct broker *b, const struct device_row *r)
+{
+	struct device *d = device_by_name(b, r->name);
+	struct pool *p = pool_by_name(b, r->pool);
+	struct ipc_device id = {0};
+
+	if (!p || r->state < 0 || r->state > DEVICE_LOST || strlen(r->uuid) >= sizeof(id.uuid) || strlen(r->name) >= sizeof(d->name))
+		return bad_row(b, "a device's pool, state or name", r->state);
+	strcpy(id.uuid, r->uuid);
+	if (!d && id.uuid[0])
+		d = device_new(b, r->name, &id);
+	if (!d)
+		return NULL;
+	device_set_pool(d, p);
+	d->state = (enum device_state)r->state;
+	d->numa_node = (uint32_t)r->numa_node;
+	snprintf(d->pci, sizeof(d->pci), "%s", r->pci);
+	snprintf(d->peers, sizeof(d->peers), "%s", r->peers);
+	snprintf(d->reason, sizeof(d->reason), "%s", r->reason);
+	return NULL;
+}
+
+/* "": the first of the pool, where older versions had the only one. */
+static struct device *device_of(struct broker *b, const struct pool *p, const char *name)
+{
+	struct device *d = device_by_name(b, name);
+
+	if (d)
+		return d;
+	list_for_each(n, &b->devices)
+		if (!name[0] && list_entry(n, struct device, node)->pool == p)
+			return list_entry(n, struct device, node);
+	d = device_new(b, name[0] ? name : "none", &(struct ipc_device){0});
+	if (!d)
+		return NULL;
+	d->absent = true;
+	snprintf(d->reason, sizeof(d->reason), "vgpud.conf does not name it any more");
+	log_warning("device %s: VMs are on it, but %s", d->name, d->reason);
+	return d;
+}
+
+static struct vgpu_err *add_vm(struct broker *b, struct vm_settings *s, const char *pool, const char *device, const char *next,
+			       const char *why, struct vm **out)
+{
+	struct vm_home home = {.pool = pool_by_name(b, pool), .why = why};
+
+	if (!home.pool)
+		return bad_row(b, "a VM's pool", s->id);
+	home.device = device_of(b, home.pool, device);
+	home.next = next[0] ? device_of(b, home.pool, next) : NULL;
+	return home.device ? vm_add(b, s, &home, out) : err_new("out of memory");
+}
+
+static const char *text_of(sqlite3_stmt *st, int col)
+{
+	const char *s = (const char *)sqlite3_column_text(st, col);
+
+	return s ? s : "";
+}
+
+static struct vgpu_err *load_pool(struct broker *b, sqlite3_stmt *st)
+{
+	return add_pool(b, text_of(st, 0), !strcmp(text_of(st, 1), "concurrent"));
+}
+
+static struct vgpu_err *load_device(struct broker *b, sqlite3_stmt *st)
+{
+	return add_device(b, &(struct device_row){text_of(st, 0), text_of(st, 1), text_of(st, 2), text_of(st, 3), text_of(st, 4),
+		text_of(st, 5), sqlite3_column_int64(st, 6), sqlite3_column_int64(st, 7)});
+}
+
 static struct vgpu_err *load_row(struct broker *b, sqlite3_stmt *st)
 {
 	const char *name = (const char *)sqlite3_column_text(st, 1);
@@ -172,7 +273,7 @@ static struct vgpu_err *load_row(struct broker *b, sqlite3_stmt *st)
 	struct vm_settings s = {.id = (uint32_t)id};
 	struct vgpu_err *e;
 	struct vm *vm;
-	int col = 3;
+	int col = 7;
 
 	if (!name || id < 1 || id > INT32_MAX)
 		return bad_row(b, "a VM's name or id", id);
@@ -184,7 +285,7 @@ static struct vgpu_err *load_row(struct broker *b, sqlite3_stmt *st)
 			return bad_row(b, k->key, v);
 		setting_put(k, &s, (uint64_t)v);
 	}
-	e = vm_add(b, &s, &vm);
+	e = add_vm(b, &s, text_of(st, 3), text_of(st, 4), text_of(st, 5), text_of(st, 6), &vm);
 	if (!e)
 		vm->quarantined = sqlite3_column_int(st, 2);
 	return e;
@@ -206,10 +307,10 @@ static struct vgpu_err *each_row(struct broker *b, const char *sql, struct vgpu_
 	return e;
 }
 
-/* "id, name, quarantined, " and the settings in the table's order. */
+/* Seven of its own, then the settings in the table's order. */
 static void columns(char *out, size_t n)
 {
-	size_t at = (size_t)snprintf(out, n, "id, name, quarantined");
+	size_t at = (size_t)snprintf(out, n, "id, name, quarantined, pool, device, next_device, placed");
 
 	for (const struct setting *k = vm_setting; k->key; k++)
 		at += (size_t)snprintf(out + at, n - at, ", %s", k->key);
@@ -237,57 +338,158 @@ static struct vgpu_err *load(struct broker *b)
 
 	columns(cols, sizeof(cols));
 	snprintf(sql, sizeof(sql), "SELECT %s FROM vms ORDER BY id", cols);
-	e = each_row(b, sql, load_row);
+	e = each_row(b, "SELECT name, policy FROM pools ORDER BY rowid", load_pool);
+	if (!e)
+		e = each_row(b, "SELECT name, pool, uuid, pci, peers, reason, numa_node, state FROM devices ORDER BY rowid", load_device);
+	if (!e)
+		e = each_row(b, sql, load_row);
 	return e ? e : each_row(b, "SELECT vm, at_ms FROM faults ORDER BY number", load_fault);
 }
 
-/* ---- the keeper's copy: count, then so many struct saved ---- */
+/* ---- the keeper's copy: three counts, then so many VMs, pools and devices ---- */
 
-struct saved {
+struct saved_vm {
 	struct vm_settings set;
 	uint64_t quarantined;
+	char pool[IPC_NAME_LEN], device[IPC_NAME_LEN], next[IPC_NAME_LEN], why[PLACE_WHY_LEN];
 };
+
+struct saved_pool {
+	char name[IPC_NAME_LEN];
+	uint64_t concurrent;
+};
+
+struct saved_device {
+	char name[IPC_NAME_LEN], pool[IPC_NAME_LEN], uuid[IPC_UUID_LEN], pci[32], peers[DEVICE_REASON_LEN], reason[DEVICE_REASON_LEN];
+	uint32_t numa_node, state;
+};
+
+struct copy {
+	bool failed;
+	off_t at;
+	uint64_t n[3];
+};
+
+static void copy_put(struct copy *c, unsigned kind, const void *p, size_t size)
+{
+	c->failed |= pwrite(IPC_BFD_STATE, p, size, c->at) != (ssize_t)size;
+	c->at += (off_t)size;
+	c->n[kind]++;
+}
 
 void state_copy(struct broker *b)
 {
-	uint64_t n = 0;
+	struct copy c = {.at = sizeof(c.n)};
 
 	list_for_each(it, &b->vms) {
 		const struct vm *vm = list_entry(it, struct vm, node);
-		struct saved s = {vm->set, vm->quarantined};
+		struct saved_vm s = {.set = vm->set, .quarantined = vm->quarantined};
 
-		if (pwrite(IPC_BFD_STATE, &s, sizeof(s), (off_t)(sizeof(n) + n * sizeof(s))) != sizeof(s))
-			break;
-		n++;
+		strcpy(s.pool, vm->pool->name);
+		strcpy(s.device, vm->device->name);
+		strcpy(s.next, vm->next ? vm->next->name : "");
+		strcpy(s.why, vm->why);
+		copy_put(&c, 0, &s, sizeof(s));
 	}
-	if (pwrite(IPC_BFD_STATE, &n, sizeof(n), 0) != sizeof(n))
+	list_for_each(it, &b->pools) {
+		const struct pool *p = list_entry(it, struct pool, node);
+		struct saved_pool s = {.concurrent = p->concurrent};
+
+		strcpy(s.name, p->name);
+		copy_put(&c, 1, &s, sizeof(s));
+	}
+	list_for_each(it, &b->devices) {
+		const struct device *d = list_entry(it, struct device, node);
+		struct saved_device s = {.numa_node = d->numa_node, .state = d->state};
+
+		strcpy(s.name, d->name);
+		strcpy(s.pool, d->pool->name);
+		strcpy(s.uuid, d->id.uuid);
+		strcpy(s.pci, d->pci);
+		strcpy(s.peers, d->peers);
+		strcpy(s.reason, d->reason);
+		copy_put(&c, 2, &s, sizeof(s));
+	}
+	if (c.failed || pwrite(IPC_BFD_STATE, c.n, sizeof(c.n), 0) != sizeof(c.n))
 		log_warning("the keeper's copy of the state: %m");
+}
+
+static struct vgpu_err *take_vm(struct broker *b, const void *p)
+{
+	struct saved_vm s = *(const struct saved_vm *)p;
+	struct vm *vm;
+	struct vgpu_err *e = add_vm(b, &s.set, s.pool, s.device, s.next, s.why, &vm);
+
+	if (!e)
+		vm->quarantined = s.quarantined;
+	return e;
+}
+
+static struct vgpu_err *take_pool(struct broker *b, const void *p)
+{
+	const struct saved_pool *s = p;
+
+	return add_pool(b, s->name, s->concurrent);
+}
+
+static struct vgpu_err *take_device(struct broker *b, const void *p)
+{
+	const struct saved_device *s = p;
+
+	return add_device(b, &(struct device_row){s->name, s->pool, s->uuid, s->pci, s->peers, s->reason, s->numa_node, s->state});
 }
 
 static bool load_copy(struct broker *b)
 {
+	static const struct {
+		unsigned kind;
+		size_t size;
+		struct vgpu_err *(*take)(struct broker *b, const void *p);
+	} parts[] = {{1, sizeof(struct saved_pool), take_pool}, {2, sizeof(struct saved_device), take_device},
+		     {0, sizeof(struct saved_vm), take_vm}};
+	static const uint64_t most[] = {VMS_MAX, POOLS_MAX, DEVICES_MAX};
+	static union {
+		struct saved_vm vm;
+		struct saved_pool pool;
+		struct saved_device device;
+	} one;
 	cleanup_err struct vgpu_err *e = NULL;
-	uint64_t n;
+	uint64_t n[3];
 
-	if (pread(IPC_BFD_STATE, &n, sizeof(n), 0) != sizeof(n))
+	if (pread(IPC_BFD_STATE, n, sizeof(n), 0) != sizeof(n))
 		return false; /* no broker of this keeper got so far */
-	for (uint64_t i = 0; i < n && i < VMS_MAX && !e; i++) {
-		struct saved s;
-		struct vm *vm;
+	for (unsigned i = 0; i < 3 && !e; i++) {
+		uint64_t at = sizeof(n);
 
-		if (pread(IPC_BFD_STATE, &s, sizeof(s), (off_t)(sizeof(n) + i * sizeof(s))) != sizeof(s))
-			return false;
-		e = vm_add(b, &s.set, &vm);
-		if (!e)
-			vm->quarantined = s.quarantined;
+		if (parts[i].kind >= 1)
+			at += n[0] * sizeof(struct saved_vm);
+		if (parts[i].kind == 2)
+			at += n[1] * sizeof(struct saved_pool);
+		for (uint64_t k = 0; k < n[parts[i].kind] && k < most[parts[i].kind] && !e; k++, at += parts[i].size) {
+			if (pread(IPC_BFD_STATE, &one, parts[i].size, (off_t)at) != (ssize_t)parts[i].size)
+				return false;
+			e = parts[i].take(b, &one);
+		}
 	}
 	return !e;
 }
 
-static void forget_vms(struct broker *b)
+/* What a file that turned out to be damaged had told. */
+static void forget(struct broker *b)
 {
 	list_for_each(n, &b->vms)
 		vm_remove(list_entry(n, struct vm, node));
+	list_for_each(n, &b->devices) {
+		struct device *d = list_entry(n, struct device, node);
+
+		d->pool = pool_by_name(b, POOL_DEFAULT);
+		d->state = DEVICE_UP;
+		if (d->id.uuid[0] || d->absent)
+			device_free(d);
+	}
+	list_for_each(n, &b->pools)
+		if (strcmp(list_entry(n, struct pool, node)->name, POOL_DEFAULT))
+			pool_free(list_entry(n, struct pool, node));
 }
 
 struct vgpu_err *state_open(struct broker *b)
@@ -302,7 +504,7 @@ struct vgpu_err *state_open(struct broker *b)
 	}
 	sqlite3_close(b->db);
 	b->db = NULL;
-	forget_vms(b);
+	forget(b);
 	if (!load_copy(b))
 		return e;
 	log_error("%s: the VMs go on from memory, nothing can be changed: repair or remove the file, then restart "
@@ -326,11 +528,11 @@ static struct vgpu_err *put_vm(struct broker *b, const struct vm *vm)
 	char cols[512], sql[800];
 	struct vgpu_err *e = NULL;
 	sqlite3_stmt *st;
-	int col = 4;
+	int col = 8;
 	size_t at;
 
 	columns(cols, sizeof(cols));
-	at = (size_t)snprintf(sql, sizeof(sql), "INSERT OR REPLACE INTO vms (%s) VALUES (?, ?, ?", cols);
+	at = (size_t)snprintf(sql, sizeof(sql), "INSERT OR REPLACE INTO vms (%s) VALUES (?, ?, ?, ?, ?, ?, ?", cols);
 	for (const struct setting *k = vm_setting; k->key; k++)
 		at += (size_t)snprintf(sql + at, sizeof(sql) - at, ", ?");
 	snprintf(sql + at, sizeof(sql) - at, ")");
@@ -339,12 +541,52 @@ static struct vgpu_err *put_vm(struct broker *b, const struct vm *vm)
 	sqlite3_bind_int64(st, 1, vm->set.id);
 	sqlite3_bind_text(st, 2, vm->set.name, -1, SQLITE_STATIC);
 	sqlite3_bind_int(st, 3, vm->quarantined);
+	sqlite3_bind_text(st, 4, vm->pool->name, -1, SQLITE_STATIC);
+	sqlite3_bind_text(st, 5, vm->device->name, -1, SQLITE_STATIC);
+	sqlite3_bind_text(st, 6, vm->next ? vm->next->name : "", -1, SQLITE_STATIC);
+	sqlite3_bind_text(st, 7, vm->why, -1, SQLITE_STATIC);
 	for (const struct setting *k = vm_setting; k->key; k++)
 		sqlite3_bind_int64(st, col++, (int64_t)setting_get(k, &vm->set));
 	if (sqlite3_step(st) != SQLITE_DONE)
 		e = db_err(b, "writing");
 	sqlite3_finalize(st);
 	return e;
+}
+
+static struct vgpu_err *put_pool(struct broker *b, const struct pool *p)
+{
+	return run(b, "INSERT INTO pools VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET policy = excluded.policy", "ss", p->name,
+		   p->concurrent ? "concurrent" : "exclusive");
+}
+
+static struct vgpu_err *put_device(struct broker *b, const struct device *d)
+{
+	return run(b, "INSERT INTO devices (name, pool, uuid, pci, peers, reason, numa_node, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+		      " ON CONFLICT (name) DO UPDATE SET pool = excluded.pool, uuid = excluded.uuid, pci = excluded.pci,"
+		      " peers = excluded.peers, reason = excluded.reason, numa_node = excluded.numa_node, state = excluded.state",
+		   "ssssssii", d->name, d->pool->name, d->id.uuid, d->pci, d->peers, d->reason, (int64_t)d->numa_node, (int64_t)d->state);
+}
+
+void state_place(struct vm *vm)
+{
+	cleanup_err struct vgpu_err *e = NULL;
+
+	if (!vm->broker->db)
+		return;
+	e = put_vm(vm->broker, vm);
+	trouble(vm->broker, e);
+	state_copy(vm->broker);
+}
+
+void state_device(struct device *d)
+{
+	cleanup_err struct vgpu_err *e = NULL;
+
+	if (!d->broker->db)
+		return;
+	e = put_device(d->broker, d);
+	trouble(d->broker, e);
+	state_copy(d->broker);
 }
 
 /* A fault's row is not worth waiting for the disk: without power, the last ones may be lost. */
@@ -381,6 +623,16 @@ struct vgpu_err *state_record(struct broker *b, const struct change *c)
 
 	if (!e && c->drop)
 		e = run(b, "DELETE FROM vms WHERE id = ?", "i", (int64_t)c->drop);
+	if (!e && c->drop_device)
+		e = run(b, "DELETE FROM devices WHERE name = ?", "s", c->drop_device);
+	if (!e && c->drop_pool)
+		e = run(b, "UPDATE devices SET pool = '" POOL_DEFAULT "' WHERE pool = ?", "s", c->drop_pool);
+	if (!e && c->drop_pool)
+		e = run(b, "DELETE FROM pools WHERE name = ?", "s", c->drop_pool);
+	if (!e && c->pool)
+		e = put_pool(b, c->pool);
+	if (!e && c->device)
+		e = put_device(b, c->device);
 	if (!e && c->vm)
 		e = put_vm(b, c->vm);
 	if (!e && c->forget_faults)

@@ -93,12 +93,76 @@ json_t *vm_view(const struct vm *vm, bool detail)
 		      (json_int_t)connections, "status",
 		      vm->quarantined ? "quarantined" : connections ? "up" : "down", "device_seconds",
 		      (double)vm->device_ns / 1e9);
+	json_object_update_new(o, json_pack("{s:s, s:s, s:s, s:s}", "pool", vm->pool->name, "device", vm->device->name, "next_device",
+					    vm->next ? vm->next->name : "", "placed", vm->why));
 	add_settings(o, &vm->set);
 	add_counters(o, vm);
 	times_add_quantiles(o, vm);
 	if (detail)
 		json_object_set_new(o, "channels", vm_channels(vm));
 	return o;
+}
+
+static unsigned executors_on(const struct device *d)
+{
+	unsigned n = 0;
+
+	list_for_each(it, &d->broker->execs) {
+		const struct bexec *x = list_entry(it, struct bexec, node);
+
+		n += x->vm && x->device == d;
+	}
+	return n;
+}
+
+static uint64_t shares_on(const struct device *d)
+{
+	uint64_t sum = 0;
+
+	list_for_each(n, &d->broker->vms) {
+		const struct vm *vm = list_entry(n, struct vm, node);
+
+		sum += vm->device == d ? vm->tenant.share : 0;
+	}
+	return sum;
+}
+
+static double handover_us(uint64_t n, uint64_t ns)
+{
+	return n ? (double)ns / (double)n / 1e3 : 0.0;
+}
+
+json_t *device_view(const struct device *d)
+{
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:b}",
+		"name", d->name, "model", d->info.name, "pool", d->pool->name, "policy", d->sched.concurrent ? "concurrent" : "exclusive",
+		"state", device_state_name(d), "reason", d->reason, "uuid", d->id.uuid, "pci", d->pci, "numa_node",
+		d->numa_node == PLACE_NODE_NONE ? json_null() : json_integer(d->numa_node), "memory", (json_int_t)d->info.total_mem,
+		"memory_reserved", (json_int_t)device_reserved(d), "reservation", (json_int_t)device_reservations(d, NULL), "shares",
+		(json_int_t)shares_on(d), "vms", (json_int_t)device_vms(d), "executors", (json_int_t)executors_on(d), "handovers",
+		(json_int_t)d->handovers, "handover_mean_us", handover_us(d->handovers, d->handover_wait_ns), "busy_seconds",
+		(double)d->sched.busy / 1e9, "losses", (json_int_t)d->losses, "serves", device_serves(d));
+}
+
+json_t *pool_view(const struct pool *p)
+{
+	json_t *devices = json_array(), *vms = json_array();
+	uint64_t memory = 0, reserved = 0;
+
+	list_for_each(n, &p->broker->devices) {
+		const struct device *d = list_entry(n, struct device, node);
+
+		if (d->pool != p || d->doomed)
+			continue;
+		json_array_append_new(devices, json_string(d->name));
+		memory += d->info.total_mem;
+		reserved += device_reserved(d);
+	}
+	list_for_each(n, &p->broker->vms)
+		if (list_entry(n, struct vm, node)->pool == p)
+			json_array_append_new(vms, json_string(list_entry(n, struct vm, node)->set.name));
+	return json_pack("{s:s, s:s, s:I, s:I, s:o, s:o}", "name", p->name, "policy", p->concurrent ? "concurrent" : "exclusive", "memory",
+			 (json_int_t)memory, "memory_reserved", (json_int_t)reserved, "devices", devices, "vms", vms);
 }
 
 json_t *connections_view(struct broker *b)
@@ -126,6 +190,13 @@ json_t *health_view(struct broker *b)
 
 	if (b->state_trouble[0])
 		json_array_append_new(problems, json_pack("{s:s, s:s}", "what", "state", "text", b->state_trouble));
+	list_for_each(n, &b->devices) {
+		const struct device *d = list_entry(n, struct device, node);
+
+		if (!d->doomed && !device_serves(d))
+			json_array_append_new(problems, json_pack("{s:s, s:s+++}", "what", "device", "text", "device ", d->name,
+								  d->state == DEVICE_DRAINED ? " is drained: " : " is lost: ", d->reason));
+	}
 	list_for_each(n, &b->vms) {
 		const struct vm *vm = list_entry(n, struct vm, node);
 
@@ -155,23 +226,51 @@ void scheduler_view(json_t *o, struct broker *b)
 					    (json_int_t)holders, "busy_seconds", (double)busy / 1e9));
 }
 
+/* For who has just installed it. */
+static const char *what_is_used(const struct broker *b)
+{
+	bool gpu = false, cpu = false;
+
+	list_for_each(n, &b->devices) {
+		const struct device *d = list_entry(n, struct device, node);
+
+		gpu |= !d->cpu && device_serves(d);
+		cpu |= d->cpu && device_vms(d);
+	}
+	if (!gpu)
+		return "the CPU (softcuda), no GPU: vgpu-admin assign-gpu UUID lets vgpud use one (nvidia-smi -L shows them)";
+	return cpu ? "GPUs; some VMs are on the CPU (softcuda) still: vgpu-admin move-vm" : "GPUs";
+}
+
 json_t *status_view(struct broker *b)
 {
-	const struct device *d = device_first(b);
+	uint64_t memory = 0, reserved = 0, handovers = 0, waited = 0;
 	unsigned vms = 0, executors = 0;
+	json_t *devices = json_array();
 
+	devices_step(b, now_ns()); /* charge up to now */
 	list_for_each(n, &b->vms)
 		vms++;
-	list_for_each(n, &b->execs)
-		executors += list_entry(n, struct bexec, node)->vm != NULL;
-	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s, s:s, s:s, s:I}", "version", VGPU_VERSION_STRING,
-			 "device", d->info.name, "device_memory", (json_int_t)d->info.total_mem,
-			 "device_memory_reserved", (json_int_t)device_reserved(d), "bar_budget",
-			 (json_int_t)b->cfg.bar_budget, "bar_reserved", (json_int_t)bar_reserved(b), "vms",
-			 (json_int_t)vms, "executors", (json_int_t)executors, "handovers", (json_int_t)d->handovers,
-			 "handover_mean_us", d->handovers ? (double)d->handover_wait_ns / (double)d->handovers / 1e3 : 0.0,
-			 "policy", d->sched.concurrent ? "concurrent" : "exclusive", "state", b->state_trouble[0] ? b->state_trouble : "stored",
-			 "spare", spare_state(d), "upgrades", (json_int_t)b->cfg.upgrades);
+	list_for_each(n, &b->devices) {
+		const struct device *d = list_entry(n, struct device, node);
+
+		if (d->doomed)
+			continue;
+		memory += d->info.total_mem;
+		reserved += device_reserved(d);
+		handovers += d->handovers;
+		waited += d->handover_wait_ns;
+		executors += executors_on(d);
+		json_array_append_new(devices, device_view(d));
+	}
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s, s:s, s:s, s:s, s:I, s:o}", "version", VGPU_VERSION_STRING,
+			 "device", device_first(b)->info.name, "device_memory", (json_int_t)memory, "device_memory_reserved",
+			 (json_int_t)reserved, "bar_budget", (json_int_t)b->cfg.bar_budget, "bar_reserved",
+			 (json_int_t)bar_reserved(b), "vms", (json_int_t)vms, "executors", (json_int_t)executors, "handovers",
+			 (json_int_t)handovers, "handover_mean_us", handover_us(handovers, waited), "use", what_is_used(b), "policy",
+			 device_first(b)->sched.concurrent ? "concurrent" : "exclusive", "state",
+			 b->state_trouble[0] ? b->state_trouble : "stored", "spare", spare_state(device_first(b)), "upgrades",
+			 (json_int_t)b->cfg.upgrades, "devices", devices);
 }
 
 #define TIMELINE_CELLS 24000u /* numbers in one answer: some 2 ms */

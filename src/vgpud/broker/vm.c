@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of VMs: what may be registered, what it reserves, what it did. */
-#include "vgpud/broker/broker.h"
+#include "vgpud/broker/commands.h"
 #include "base/log.h"
 #include "base/units.h"
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 struct vm *vm_by_name(struct broker *b, const char *name)
@@ -36,18 +37,6 @@ bool vm_connected(const struct vm *vm)
 	return false;
 }
 
-uint64_t device_reserved(const struct device *d)
-{
-	uint64_t sum = 0;
-
-	list_for_each(n, &d->broker->vms) {
-		const struct vm *vm = list_entry(n, struct vm, node);
-
-		sum += vm->device == d ? vm->set.quota + d->broker->cfg.context_overhead : 0;
-	}
-	return sum;
-}
-
 uint64_t bar_reserved(const struct broker *b)
 {
 	uint64_t sum = 0;
@@ -57,7 +46,7 @@ uint64_t bar_reserved(const struct broker *b)
 	return sum;
 }
 
-static struct vgpu_err *check_name(const char *s)
+struct vgpu_err *check_name(const char *s)
 {
 	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
 
@@ -72,7 +61,7 @@ static struct vgpu_err *check_memory(struct device *d, const struct vm *self, st
 {
 	struct broker *b = d->broker;
 	uint64_t overhead = b->cfg.context_overhead, total = d->info.total_mem;
-	uint64_t taken = device_reserved(d) - (self ? self->set.quota + overhead : 0);
+	uint64_t taken = device_reserved(d) - (self && vm_counts_on(self, d) ? self->set.quota + overhead : 0);
 	uint64_t left = total > taken + overhead ? total - taken - overhead : 0;
 	uint64_t bars = bar_reserved(b) - (self ? self->set.bar_size : 0);
 	char t[4][24];
@@ -94,19 +83,14 @@ static struct vgpu_err *check_memory(struct device *d, const struct vm *self, st
 	return NULL;
 }
 
-static struct vgpu_err *check_reservations(struct device *d, const struct vm *self, const struct vm_settings *s)
+static struct vgpu_err *check_reservations(const struct device *d, const struct vm *self, const struct vm_settings *s)
 {
-	uint64_t sum = s->reservation;
+	uint64_t others = device_reservations(d, self);
 
-	list_for_each(n, &d->broker->vms) {
-		const struct vm *vm = list_entry(n, struct vm, node);
-
-		sum += vm == self || vm->device != d ? 0 : vm->set.reservation;
-	}
-	if (s->reservation && sum > 100)
+	if (s->reservation && others + s->reservation > 100)
 		return err_new("reservation: %llu %% asked, but other VMs have reserved %llu %% of the device's time: "
-			       "at most %llu %% are left", (unsigned long long)s->reservation,
-			       (unsigned long long)(sum - s->reservation), (unsigned long long)(100 - (sum - s->reservation)));
+			       "at most %llu %% are left", (unsigned long long)s->reservation, (unsigned long long)others,
+			       (unsigned long long)(100 - others));
 	return NULL;
 }
 
@@ -119,21 +103,30 @@ static unsigned count_vms(const struct broker *b)
 	return n;
 }
 
-struct vgpu_err *vm_add(struct broker *b, struct vm_settings *s, struct vm **out)
+struct vgpu_err *vm_check(struct device *d, const struct vm *self, struct vm_settings *s)
+{
+	struct vgpu_err *e = d->known ? check_memory(d, self, s) : NULL;
+
+	return e ? e : check_reservations(d, self, s);
+}
+
+struct vgpu_err *vm_add(struct broker *b, struct vm_settings *s, const struct vm_home *home, struct vm **out)
 {
 	struct vgpu_err *e = check_name(s->name);
-	struct device *d = device_first(b);
+	struct device *d = home->device;
+	char why[PLACE_WHY_LEN];
 	struct vm *vm;
 
 	if (!e && vm_by_name(b, s->name))
 		e = err_new("name: \"%s\" is registered already", s->name);
 	if (!e && count_vms(b) >= VMS_MAX)
 		e = err_new("name: %u VMs are registered already", VMS_MAX);
-	/* Stored VMs come before the device is known; devices_settle() checks their sum. */
-	if (!e && d->known)
-		e = check_memory(d, NULL, s);
+	snprintf(why, sizeof(why), "%s", home->why ? home->why : "");
+	if (!e && !d)
+		e = vm_choose(home->pool, NULL, s, &d, why);
+	/* Stored VMs come before the devices are known; devices_settle() checks their sums. */
 	if (!e)
-		e = check_reservations(d, NULL, s);
+		e = vm_check(d, NULL, s);
 	if (e)
 		return e;
 	vm = calloc(1, sizeof(*vm));
@@ -146,7 +139,10 @@ struct vgpu_err *vm_add(struct broker *b, struct vm_settings *s, struct vm **out
 		b->next_vm = s->id + 1;
 	sched_tenant_set_limits(&d->sched, &vm->tenant, (uint32_t)s->cap, (uint32_t)s->reservation, now_ns());
 	vm->broker = b;
+	vm->pool = home->pool;
 	vm->device = d;
+	vm->next = home->next;
+	strcpy(vm->why, why);
 	vm->set = *s;
 	vm->tokens = (double)b->cfg.spawn_burst;
 	vm->tokens_at = now_ns();
@@ -185,10 +181,10 @@ static void show_settings(struct vm *vm)
 struct vgpu_err *vm_change(struct vm *vm, const struct vm_settings *to)
 {
 	struct vm_settings s = *to;
-	struct vgpu_err *e = check_memory(vm->device, vm, &s);
+	struct vgpu_err *e = vm_check(vm->device, vm, &s);
 
-	if (!e)
-		e = check_reservations(vm->device, vm, &s);
+	if (!e && vm->next)
+		e = vm_check(vm->next, vm, &s);
 	if (!e)
 		e = check_change(vm, &s);
 	if (e)

@@ -54,6 +54,8 @@ struct child {
 	struct loop_io io; /* pidfd */
 	uint32_t id, conn, channel, generation;
 	bool spare; /* has no channel yet */
+	bool check;
+	struct ipc_device device;
 	pid_t pid;
 	uint32_t uid_slot;
 	int broker_sock, lease_fd, kick_fd; /* duplicates for the next broker */

@@ -2,6 +2,7 @@
 #include "vgpud/keeper/keeper.h"
 #include "base/log.h"
 #include "executor/lease_page.h"
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -104,13 +105,34 @@ static void trim_environment(void)
 struct exec_start {
 	const struct vgpud_config *cfg;
 	int program;
-	const char *kind;
+	const char *kind, *driver;
+	struct ipc_device device;
 	uint32_t uid, channel;
 	uint64_t bar_size; /* 0: a probe or a spare */
-	bool spare;
+	bool spare, check;
 	int fds[IPC_FD_END - IPC_FD_SOCK];
 	int n_fds;
 };
+
+/* One GPU is all that NVIDIA's library shall see; softcuda has as many devices as it is told. */
+static void choose_device(const struct exec_start *s)
+{
+	uint64_t memory = config_softcuda_memory(s->cfg, s->device.ordinal - (unsigned)s->cfg->device);
+	const char *env = getenv("SOFTCUDA_DEVICES");
+	char text[32];
+
+	if (s->device.uuid[0]) {
+		setenv("CUDA_VISIBLE_DEVICES", s->device.uuid, 1);
+		return;
+	}
+	if (!env || strtoul(env, NULL, 10) < s->device.ordinal + 1ul) {
+		snprintf(text, sizeof(text), "%u", s->device.ordinal + 1);
+		setenv("SOFTCUDA_DEVICES", text, 1);
+	}
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)memory);
+	if (memory)
+		setenv("SOFTCUDA_MEMORY", text, 1);
+}
 
 static void __attribute__((noreturn)) run_executor(const struct exec_start *s)
 {
@@ -119,19 +141,20 @@ static void __attribute__((noreturn)) run_executor(const struct exec_start *s)
 			      "--device", device, "--bar-size", bar, "--memory", memory,
 			      "--context-bytes", context, "--landlock",
 			      s->cfg->landlock == LANDLOCK_REQUIRE ? "require" : "accept-missing",
-			      "--driver", s->cfg->driver, "--log-level", log_level_name(s->cfg->log_level),
-			      s->spare ? "--spare" : NULL, NULL};
+			      "--driver", s->driver, "--log-level", log_level_name(s->cfg->log_level),
+			      "--uuid", s->device.uuid, s->spare ? "--spare" : s->check ? "--check" : NULL, NULL};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (!strcmp(s->kind, "user"))
 		map_own_user((uid_t)s->uid, getegid());
 	snprintf(uid, sizeof(uid), "%u", s->uid);
 	snprintf(channel, sizeof(channel), "%u", s->channel);
-	snprintf(device, sizeof(device), "%u", (unsigned)s->cfg->device);
+	snprintf(device, sizeof(device), "%u", s->device.ordinal);
 	snprintf(bar, sizeof(bar), "%llu", (unsigned long long)s->bar_size);
 	snprintf(memory, sizeof(memory), "%llu", (unsigned long long)s->cfg->executor_memory);
 	snprintf(context, sizeof(context), "%llu", (unsigned long long)s->cfg->context_overhead);
 	trim_environment();
+	choose_device(s);
 	become(s->program, argv, IPC_FD_SOCK, s->fds, s->n_fds);
 }
 
@@ -201,9 +224,11 @@ static int child_fds(struct child *c, int *exec_sock)
 
 static int child_start(struct keeper *k, struct child *c, struct conn *conn, int exec_sock, const char **what)
 {
-	cleanup_fd int driver = open(k->cfg->driver, O_RDONLY | O_CLOEXEC);
-	struct exec_start s = {.cfg = k->cfg, .program = k->executor_fd, .channel = c->channel,
-			       .spare = c->spare, .fds = {exec_sock, c->lease_fd, c->kick_fd, driver}, .n_fds = 4};
+	const char *library = c->device.uuid[0] ? k->cfg->gpu_library : k->cfg->driver;
+	cleanup_fd int driver = open(library, O_RDONLY | O_CLOEXEC);
+	struct exec_start s = {.cfg = k->cfg, .program = k->executor_fd, .channel = c->channel, .driver = library,
+			       .device = c->device, .spare = c->spare, .check = c->check,
+			       .fds = {exec_sock, c->lease_fd, c->kick_fd, driver}, .n_fds = 4};
 	int pidfd = -1, rc;
 	pid_t pid;
 
@@ -246,6 +271,17 @@ static bool has_channel(const struct conn *conn, uint32_t channel)
 	return conn && conn->made && channel < VGPU_CHANNELS_MAX && VGPU_VECTOR_CHANNEL(channel) < conn->vectors;
 }
 
+/* It becomes a variable and an argument of a process. */
+static bool is_uuid(const char s[IPC_UUID_LEN])
+{
+	size_t n = strnlen(s, IPC_UUID_LEN);
+
+	for (size_t i = 0; i < n; i++)
+		if (!isalnum((unsigned char)s[i]) && s[i] != '-')
+			return false;
+	return n < IPC_UUID_LEN;
+}
+
 int child_spawn(struct keeper *k, const struct ipc_spawn *s, char *why, size_t why_len)
 {
 	struct conn *conn = s->conn == IPC_NO_CONN ? NULL : conn_find(k, s->conn);
@@ -254,7 +290,7 @@ int child_spawn(struct keeper *k, const struct ipc_spawn *s, char *why, size_t w
 	struct child *c;
 	int rc = -EINVAL;
 
-	if (s->conn != IPC_NO_CONN && !has_channel(conn, s->channel))
+	if ((s->conn != IPC_NO_CONN && !has_channel(conn, s->channel)) || !is_uuid(s->device.uuid))
 		goto refuse;
 	what = "memory";
 	c = calloc(1, sizeof(*c));
@@ -262,7 +298,9 @@ int child_spawn(struct keeper *k, const struct ipc_spawn *s, char *why, size_t w
 	if (!c)
 		goto refuse;
 	*c = (struct child){.keeper = k, .id = s->exec, .conn = s->conn, .channel = s->channel,
-			    .generation = s->generation, .spare = s->conn == IPC_NO_CONN && s->channel == IPC_SPARE,
+			    .generation = s->generation, .device = s->device,
+			    .spare = s->conn == IPC_NO_CONN && s->channel == IPC_SPARE,
+			    .check = s->conn == IPC_NO_CONN && s->channel == IPC_CHECK,
 			    .broker_sock = -1, .lease_fd = -1, .kick_fd = -1,
 			    .io.fd = -1};
 	what = "executor-uids";

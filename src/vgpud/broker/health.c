@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Is a device fit to be used? A probe, a process of its own that no guest has spoken to, says so: when vgpud
+ * starts, before a device comes (back) into service, and when an executor reports that the driver called the
+ * device broken. That report alone proves nothing, for an executor runs what a guest sent it.
+ *
+ *   UP       serves
+ *   DRAINED  an administrator took it out: nothing new starts; what runs goes on, unless it was to be ended
+ *   LOST     a probe failed: what ran on it has been ended. Until undrain-device, which probes again
+ */
+#include "vgpud/broker/broker.h"
+#include "base/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CHECK_AGAIN_NS 10000000000ull /* checks asked for by executors: one in so long */
+#define CHECK_MAX_NS 60000000000ull   /* a driver that has not answered by then hangs */
+
+const char *device_state_name(const struct device *d)
+{
+	static const char *const names[] = {[DEVICE_UP] = "up", [DEVICE_DRAINED] = "drained", [DEVICE_LOST] = "lost"};
+
+	return names[d->state];
+}
+
+bool device_serves(const struct device *d)
+{
+	return d->state == DEVICE_UP && d->known && !d->absent;
+}
+
+int device_probe(struct device *d, uint32_t what)
+{
+	if (d->probe)
+		return 0;
+	d->probe_text[0] = 0;
+	d->probe_ok = false;
+	d->probe_since = now_ns();
+	d->probe = exec_start(d, what);
+	return d->probe ? 0 : -ENOMEM;
+}
+
+/* What is on it ends, whether it runs or is about to. */
+void device_end_all(struct device *d)
+{
+	struct broker *b = d->broker;
+	struct ipc_id kill = {d->spare ? d->spare->id : 0};
+
+	if (d->spare) {
+		d->spare->prepared = false;
+		to_keeper(b, IPC_KILL, &kill, sizeof(kill));
+	}
+	list_for_each(n, &b->conns) {
+		struct bconn *c = list_entry(n, struct bconn, node);
+
+		for (unsigned i = 0; c->vm->device == d && c->made && i < c->n_channels; i++)
+			channel_fail(&c->channel[i], VGPU_ERR_DEVICE_LOST);
+	}
+}
+
+void device_lost(struct device *d, const char *why)
+{
+	d->state = DEVICE_LOST;
+	d->losses++;
+	snprintf(d->reason, sizeof(d->reason), "%s", why);
+	if (d->broker->ready)
+		log_error("device %s is out of service, %u VMs are on it: %s; vgpu-admin undrain-device %s when it is "
+			  "repaired", d->name, device_vms(d), d->reason, d->name);
+	else
+		log_warning("device %s is out of service: %s", d->name, d->reason);
+	event_add(d->broker, "device-lost", d->name, "%s", d->reason);
+	device_end_all(d);
+	if (d->broker->ready) /* one that was only late with its driver is looked at again by the next start */
+		state_device(d);
+}
+
+void device_suspect(struct device *d, const char *why)
+{
+	uint64_t now = now_ns();
+
+	if (d->state != DEVICE_UP || d->probe || now - d->suspected_at < CHECK_AGAIN_NS)
+		return;
+	d->suspected_at = now;
+	log_warning("device %s: %s: checking it", d->name, why);
+	event_add(d->broker, "device-suspect", d->name, "%s", why);
+	device_probe(d, IPC_CHECK);
+}
+
+static void probe_over(struct device *d, const char *why)
+{
+	struct broker *b = d->broker;
+
+	d->probe = NULL;
+	d->answered = true;
+	if (!d->wanted && d->state == DEVICE_UP && !d->probe_ok)
+		device_lost(d, why);
+	else if (!d->wanted && b->ready && d->probe_ok && d->state == DEVICE_UP)
+		log_info("device %s works", d->name);
+	if (d->wanted) {
+		cleanup_err struct vgpu_err *e = device_decided(d, d->probe_ok ? NULL : why);
+
+		control_device(d, e);
+	} else if (!b->ready) {
+		devices_settle(b);
+	}
+}
+
+bool probe_ended(struct bexec *x, const char *why)
+{
+	struct device *d = x->device;
+
+	if (x != d->probe)
+		return false;
+	probe_over(d, d->probe_text[0] ? d->probe_text : why);
+	return true;
+}
+
+/* Killed, a process that hangs within the driver may stay all the same. */
+void device_watch(struct device *d, uint64_t now)
+{
+	struct ipc_id kill = {d->probe ? d->probe->id : 0};
+
+	if (!d->probe || now - d->probe_since < CHECK_MAX_NS)
+		return;
+	to_keeper(d->broker, IPC_KILL, &kill, sizeof(kill));
+	d->probe_ok = false;
+	probe_over(d, "the driver does not answer within 60 s");
+}

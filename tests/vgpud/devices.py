@@ -1,0 +1,306 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Several devices: pools, placement, moving, devices that go out of service and come back."""
+import os
+import select
+import signal
+import sqlite3
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(__file__))
+from harness import DEAD, RUN, RUNNING, SPINNER, Peer, Vgpud, main, wait_for  # noqa: E402
+
+G = 1 << 30
+ERR_NO_DEVICE, ERR_DEVICE_LOST = 5, 10
+FOUR = ('devices=4', 'softcuda-memory=2G,1G')  # softcuda0 has 2 GiB, the others 1 GiB
+
+
+def refused(v, what, cmd, **fields):
+    r = v.ask(cmd, **fields)
+    assert not r['ok'] and what in r['error'], r
+    assert '\n' not in r['error'], r
+
+
+def running(v, tenant, generation=1):
+    p = Peer(v.run, tenant)
+    p.want(generation)
+    p.wait_state(RUNNING)
+    return p
+
+
+def device(v, name):
+    return next(d for d in v.ok('list-devices') if d['name'] == name)
+
+
+def where(v, vm):
+    return v.ok('show-vm', name=vm)['device']
+
+
+def gone(v, vm):
+    wait_for(f'{vm} is not connected', lambda: v.ok('show-vm', name=vm)['status'] == 'down')
+
+
+def two_pools(v):
+    v.ok('create-pool', name='fast', policy='concurrent')
+    v.ok('add-to-pool', name='fast', device='softcuda2')
+    v.ok('add-to-pool', name='fast', device='softcuda3')
+
+
+def test_devices_and_their_memory():
+    with Vgpud(*FOUR) as v:
+        d = v.ok('list-devices')
+        assert [x['name'] for x in d] == ['softcuda0', 'softcuda1', 'softcuda2', 'softcuda3']
+        assert [x['memory'] for x in d] == [2 * G, G, G, G], d
+        assert all(x['pool'] == 'default' and x['serves'] for x in d)
+        s = v.ok('status')
+        assert s['device_memory'] == 5 * G and 'no GPU' in s['use'], s
+        refused(v, 'quota', 'register-vm', name='big', quota=3 * G)
+        assert v.ok('list-vms') == []
+
+
+def test_placement_and_pools():
+    with Vgpud(*FOUR) as v:
+        two_pools(v)
+        assert [(p['name'], p['policy'], p['devices']) for p in v.ok('list-pools')] == \
+            [('default', 'exclusive', ['softcuda0', 'softcuda1']), ('fast', 'concurrent', ['softcuda2', 'softcuda3'])]
+        assert device(v, 'softcuda2')['policy'] == 'concurrent'
+        for name in ('a', 'b'):
+            v.ok('register-vm', name=name, quota=G // 2)
+        for name in ('f', 'g'):
+            v.ok('register-vm', name=name, quota=G // 2, pool='fast')
+        # a: the least memory left over; b: the smallest sum of shares
+        assert (where(v, 'a'), where(v, 'b')) == ('softcuda1', 'softcuda0')
+        assert sorted((where(v, 'f'), where(v, 'g'))) == ['softcuda2', 'softcuda3']
+        assert 'least memory' in v.ok('show-vm', name='a')['placed'] and 'shares' in v.ok('show-vm', name='b')['placed']
+        assert v.ok('show-vm', name='a')['share'] == 1.0, 'alone on its device'
+        p, q = running(v, 'a'), running(v, 'f')
+        assert device(v, 'softcuda1')['executors'] == 1 and device(v, where(v, 'f'))['executors'] == 1
+        assert device(v, 'softcuda0')['executors'] == 0
+        p.close()
+        q.close()
+
+
+def test_an_executor_has_its_device():
+    """What the guest is told of the device is that device's."""
+    with Vgpud(*FOUR) as v:
+        two_pools(v)
+        v.ok('register-vm', name='f', quota=G // 2, pool='fast')
+        p = running(v, 'f')
+        uuid = p.bar[int(p.bar.find(b'softcuda\0\0\0\0')):][:16]
+        assert uuid[15] == int(where(v, 'f')[-1]), uuid
+        with open(f"/proc/{v.ok('show-vm', name='f')['channels'][0]['pid']}/cmdline") as f:
+            args = f.read().split('\0')
+        assert args[args.index('--device') + 1] == where(v, 'f')[-1], args
+        p.close()
+
+
+def test_quotas_and_reservations_are_each_device_s():
+    with Vgpud(*FOUR) as v:
+        two_pools(v)
+        v.ok('register-vm', name='f', quota=G, pool='fast', reservation=60)
+        v.ok('register-vm', name='g', quota=G // 4, pool='fast', reservation=60)
+        assert where(v, 'f') != where(v, 'g')
+        before = v.ok('list-vms')
+        refused(v, 'fast', 'register-vm', name='h', quota=G, pool='fast')
+        refused(v, 'reservation', 'register-vm', name='h', quota=G // 4, pool='fast', reservation=41)
+        refused(v, 'quota', 'set-vm', name='f', quota=G + 1)
+        refused(v, 'from 1 to 100', 'set-vm', name='f', reservation=101)
+        assert v.ok('list-vms') == before
+        v.ok('set-vm', name='g', reservation=40)
+        v.ok('register-vm', name='h', quota=G // 4, pool='fast', reservation=60)
+        assert where(v, 'h') == where(v, 'g')
+        refused(v, 'reservation', 'set-vm', name='g', reservation=41)
+
+
+def test_bad_input_changes_nothing():
+    with Vgpud(*FOUR) as v:
+        two_pools(v)
+        v.ok('create-pool', name='other')
+        v.ok('register-vm', name='a', quota=G // 2, pool='fast')
+        v.ok('register-vm', name='b', quota=G // 2)
+
+        def everything():
+            return [v.ok(c) for c in ('list-vms', 'list-devices', 'list-pools', 'audit')]
+        before = everything()
+        for what, cmd, fields in [
+                ('does not exist', 'register-vm', dict(name='c', quota=1, pool='none')),
+                ('has no device', 'register-vm', dict(name='c', quota=1, pool='other')),
+                ('does not exist', 'set-pool', dict(name='b', pool='none')),
+                ('pool: missing', 'set-pool', dict(name='b')),
+                ('not registered', 'set-pool', dict(name='x', pool='fast')),
+                ('already', 'set-pool', dict(name='a', pool='fast')),
+                ('has no device', 'set-pool', dict(name='a', pool='other')),
+                ('claimed by pool "fast"', 'add-to-pool', dict(name='other', device='softcuda2')),
+                ('already', 'add-to-pool', dict(name='fast', device='softcuda3')),
+                ('does not exist', 'add-to-pool', dict(name='other', device='softcuda9')),
+                ('does not exist', 'add-to-pool', dict(name='nowhere', device='softcuda0')),
+                ('is on it', 'add-to-pool', dict(name='other', device=where(v, 'b'))),
+                ('not in pool', 'remove-from-pool', dict(name='other', device='softcuda2')),
+                ('no other pool', 'remove-from-pool', dict(name='default', device='softcuda0')),
+                ('is on it', 'remove-from-pool', dict(name='fast', device=where(v, 'a'))),
+                ('exists', 'create-pool', dict(name='fast')),
+                ('policy', 'create-pool', dict(name='p', policy='fair')),
+                ('name', 'create-pool', dict(name='a b')),
+                ('name', 'create-pool', dict(name='x' * 49)),
+                ('no such argument', 'create-pool', dict(name='p', colour='red')),
+                ('cannot be removed', 'remove-pool', dict(name='default')),
+                ('belongs to it', 'remove-pool', dict(name='fast')),
+                ('policy', 'set-policy', dict(name='fast', policy=7)),
+                ('in pool "fast"', 'move-vm', dict(name='b', device='softcuda2')),
+                ('does not exist', 'move-vm', dict(name='b', device='gpu7')),
+                ('does not exist', 'drain-device', dict(name='gpu7')),
+                ('reason', 'drain-device', dict(name='softcuda0', reason='x' * 200)),
+                ('in service', 'undrain-device', dict(name='softcuda0')),
+                ('not assigned', 'unassign-gpu', dict(name='softcuda0')),
+                ('not the UUID', 'assign-gpu', dict(uuid='0')),
+                ('gpu-driver', 'assign-gpu', dict(uuid='GPU-00000000-0000-0000-0000-000000000000'))]:
+            refused(v, what, cmd, **fields)
+        assert everything() == before
+
+
+def test_set_pool():
+    """One that is not connected moves at once, a connected one at its next connection; its room is reserved there."""
+    with Vgpud(*FOUR) as v:
+        two_pools(v)
+        v.ok('register-vm', name='a', quota=G // 2)
+        a = v.ok('set-pool', name='a', pool='fast')
+        assert (a['pool'], a['device'], a['next_device']) == ('fast', 'softcuda2', ''), a
+        p = running(v, 'a')
+        a = v.ok('set-pool', name='a', pool='default')
+        assert (a['pool'], a['device'], a['next_device']) == ('default', 'softcuda2', 'softcuda1'), a
+        assert device(v, 'softcuda1')['memory_reserved'] == device(v, 'softcuda2')['memory_reserved'] == G // 2
+        refused(v, 'is on it', 'remove-from-pool', name='fast', device='softcuda2')
+        assert p.state() == RUNNING
+        p.close()
+        wait_for('moved', lambda: where(v, 'a') == 'softcuda1')
+        assert device(v, 'softcuda2')['memory_reserved'] == 0
+        assert 'moved' in [e['kind'] for e in v.ok('events')]
+        running(v, 'a').close()
+        gone(v, 'a')
+        assert v.ok('move-vm', name='a', device='softcuda0')['device'] == 'softcuda0'
+        log = [(r['command'], r['object'], r['change']) for r in v.ok('audit')]
+        assert ('set-pool', 'a', 'fast softcuda2 -> default softcuda1, at its next connection') in log, log
+        v.ok('remove-from-pool', name='fast', device='softcuda2')
+        v.ok('remove-pool', name='fast')
+        assert device(v, 'softcuda3')['pool'] == 'default' and device(v, 'softcuda3')['policy'] == 'exclusive'
+
+
+def everything(v):
+    return (v.ok('list-pools'), [{k: d[k] for k in ('name', 'pool', 'state', 'reason', 'memory', 'memory_reserved')} for d in v.ok('list-devices')],
+            [{k: x[k] for k in ('name', 'pool', 'device', 'next_device', 'placed', 'numa_node')} for x in v.ok('list-vms')])
+
+
+def test_a_restart_keeps_it_all():
+    with Vgpud(*FOUR) as v:
+        two_pools(v)
+        v.ok('create-pool', name='empty')
+        v.ok('register-vm', name='a', quota=G // 2, pool='fast', numa_node=1)
+        v.ok('register-vm', name='b', quota=G // 2)
+        v.ok('drain-device', name='softcuda0', reason='fan')
+        p = running(v, 'a')
+        v.ok('set-pool', name='a', pool='default')
+        before = everything(v)
+        old = v.children('vgpu-broker')
+        os.kill(old[0], signal.SIGKILL)
+
+        def answers():
+            try:
+                return v.children('vgpu-broker') not in ([], old) and v.ask('status')['ok']
+            except (OSError, ValueError):
+                return False
+        wait_for('a new broker', answers)
+        assert p.state() == RUNNING and everything(v) == before, (everything(v), before)
+        assert device(v, 'softcuda2')['executors'] == 1
+        for f in (v.dir / 'state').iterdir():
+            f.write_bytes(b'not a database, ' * 512)
+        old = v.children('vgpu-broker')
+        os.kill(old[0], signal.SIGKILL)
+        wait_for('a broker without state.db', answers)
+        assert p.state() == RUNNING and everything(v) == before, (everything(v), before)
+        p.close()
+    with Vgpud(*FOUR) as v:
+        two_pools(v)
+        v.ok('register-vm', name='a', quota=G // 2, pool='fast')
+        v.ok('drain-device', name='softcuda0', reason='fan')
+        before = everything(v)
+        v.stop()
+        v.start()
+        assert everything(v) == before
+        running(v, 'a').close()
+        v.stop()
+        v.options.append('devices=2')  # softcuda2, where a is, is not there any more
+        v.start()
+        a = v.ok('show-vm', name='a')
+        assert a['device'] == 'softcuda2' and not device(v, 'softcuda2')['serves'], a
+        assert any('softcuda2' in x['text'] for x in v.ok('health')['problems'])
+        p = Peer(v.run, 'a')
+        p.want(1)
+        p.wait_state(DEAD)
+        assert p.error() == ERR_NO_DEVICE
+        p.close()
+        gone(v, 'a')
+        v.ok('set-pool', name='a', pool='default')
+        running(v, 'a').close()
+
+
+def spin(v, tenant, seconds):
+    p = subprocess.Popen([str(RUN), '--run-dir', str(v.run), '--tenant', tenant, '--', str(SPINNER), str(seconds)],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert p.stdout.readline() == 'started\n' and p.stdout.readline() == 'ready\n'
+    return p
+
+
+def test_drain_under_load():
+    """What runs on the device ends as if it had failed, or goes on; nothing new starts; others notice nothing."""
+    with Vgpud('devices=2') as v:
+        for name in ('a', 'b'):
+            v.ok('register-vm', name=name, quota=G // 2)
+        assert (where(v, 'a'), where(v, 'b')) == ('softcuda0', 'softcuda1')
+        a, b = spin(v, 'a', 1000), running(v, 'b')
+        d = v.ok('drain-device', name='softcuda0', reason='fan replacement')
+        assert (d['state'], d['serves']) == ('drained', False)
+        assert a.poll() is None, 'draining alone ends nothing'
+        refused(v, 'drained already: fan', 'drain-device', name='softcuda0')
+        problems = v.ok('health')['problems']
+        assert [x['text'] for x in problems] == ['device softcuda0 is drained: fan replacement'], problems
+        last = v.ok('events')[-1]
+        assert (last['kind'], last['vm']) == ('drain-device', 'softcuda0'), last
+        new = Peer(v.run, 'a')
+        new.want(1)
+        new.wait_state(DEAD)
+        assert new.error() == ERR_NO_DEVICE, 'connected on the drained device, so it stays there'
+        new.close()
+        assert a.poll() is None
+        v.ok('undrain-device', name='softcuda0')
+        v.ok('drain-device', name='softcuda0', end=True)
+        out, err = a.communicate(timeout=60)
+        assert a.returncode == 1 and 'out of service' in err, (out, err)
+        assert v.ok('show-vm', name='a')['faults'] == 0, 'no fault of its own'
+        assert b.state() == RUNNING
+        b.close()
+        gone(v, 'a')
+        p = running(v, 'a')
+        assert where(v, 'a') == 'softcuda1', 'nobody can be on a drained device, so it went elsewhere'
+        assert v.ok('undrain-device', name='softcuda0')['serves']
+        assert v.ok('health')['healthy']
+        p.close()
+
+
+def test_scheduling_is_each_device_s():
+    """Two tenants on two devices wait for nobody."""
+    with Vgpud('devices=2') as v:
+        for name in ('a', 'b'):
+            v.ok('register-vm', name=name, quota=G // 2)
+        programs = [spin(v, name, 1000) for name in ('a', 'b')]
+        wait_for('both work', lambda: all(v.ok('show-vm', name=n)['launches'] > 5 for n in ('a', 'b')))
+        s = v.ok('status')
+        assert s['handovers'] == 0, s
+        assert all(d['busy_seconds'] > 0 for d in s['devices'])
+        for p in programs:
+            p.kill()
+            p.communicate()
+
+
+if __name__ == '__main__':
+    sys.exit(main(globals()))
