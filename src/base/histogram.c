@@ -5,11 +5,14 @@ _Static_assert(HIST_PARTS == 4, "hist_bucket() takes two bits");
 
 uint64_t hist_edge(unsigned i)
 {
-	uint64_t octave = 1ull << (HIST_FIRST + (i - 1) / HIST_PARTS);
+	uint64_t octave;
 
 	if (i == 0)
 		return 1ull << HIST_FIRST;
-	return i >= HIST_BUCKETS - 1 ? UINT64_MAX : octave + octave / HIST_PARTS * ((i - 1) % HIST_PARTS + 1);
+	if (i >= HIST_BUCKETS - 1)
+		return UINT64_MAX;
+	octave = 1ull << (HIST_FIRST + (i - 1) / HIST_PARTS);
+	return octave + octave / HIST_PARTS * ((i - 1) % HIST_PARTS + 1);
 }
 
 static void count_up(uint64_t *count, uint64_t n)
