@@ -150,6 +150,9 @@ const struct view_column view_device_metrics[] = {
 	{"handovers", "Lease hand-overs", VIEW_COUNT, NULL, "device_handovers_total"},
 	{"serves", "Is it in service", VIEW_YES, NULL, "device_in_service"},
 	{"losses", "Times it was found broken", VIEW_COUNT, NULL, "device_losses_total"},
+	{"waiting_vms", "VMs that wait for the device now", VIEW_COUNT, NULL, "scheduler_waiting_vms"},
+	{"lease_holders", "Programs that hold it now: more than one when a unit overruns", VIEW_COUNT, NULL, "scheduler_holders"},
+	{"handover_mean_us", "Mean wait for a hand-over", VIEW_MICROSECONDS, NULL, "device_handover_wait_mean_seconds"},
 	{NULL}};
 
 const struct view_column view_pools[] = {

@@ -8,17 +8,10 @@
 #include <string.h>
 
 static const struct view_column of_host[] = {
-	{"device_memory", "Memory of the device", VIEW_BYTES, NULL, "device_memory_bytes"},
-	{"device_memory_reserved", "Of it, what quotas of VMs reserve", VIEW_BYTES, NULL, "device_memory_reserved_bytes"},
 	{"bar_budget", "Shared memory for VMs and programs", VIEW_BYTES, NULL, "bar_budget_bytes"},
 	{"bar_reserved", "Of it, what is reserved", VIEW_BYTES, NULL, "bar_reserved_bytes"},
 	{"vms", "Registered VMs", VIEW_COUNT, NULL, "vms"},
 	{"executors", "Running executors", VIEW_COUNT, NULL, "executors"},
-	{"busy_seconds", "Time somebody held the device", VIEW_SECONDS, NULL, "device_busy_seconds_total"},
-	{"waiting_vms", "VMs that wait for the device now", VIEW_COUNT, NULL, "scheduler_waiting_vms"},
-	{"lease_holders", "Programs that hold it now: more than one when a unit overruns", VIEW_COUNT, NULL, "scheduler_holders"},
-	{"handovers", "Lease hand-overs", VIEW_COUNT, NULL, "handovers_total"},
-	{"handover_mean_us", "Mean wait for a hand-over", VIEW_MICROSECONDS, NULL, "handover_wait_mean_seconds"},
 	{NULL}};
 
 static const struct view_column of_agent[] = {
@@ -45,6 +38,7 @@ static char *metrics(const struct state *s, size_t *len, bool open)
 	view_metrics_print(f, own, of_agent, NULL, open);
 	if (s->status) {
 		view_metrics_print(f, s->status, of_host, NULL, open);
+		view_metrics_print(f, json_object_get(s->status, "devices"), view_device_metrics, "device", open);
 		view_metrics_print(f, s->vms, view_metrics, "vm", open);
 		view_histograms_print(f, s->histograms, open);
 	}

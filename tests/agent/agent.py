@@ -98,16 +98,32 @@ def vgpud(*options):
     return harness.Vgpud(*(['user=nobody', 'group=nogroup'] if os.geteuid() == 0 else []), *options)
 
 
-SUFFIXES = {'counter': ['_total'], 'gauge': [''], 'histogram': ['_bucket', '_count', '_sum']}
+SUFFIXES = {'counter': ['_total'], 'gauge': [''], 'histogram': ['_bucket', '_count', '_sum'], 'info': ['_info']}
+LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\.)*)"')
+# Who a family speaks of: the labels of each sample, apart from "le".
+SUBJECTS = {'openvgpu_vm_': ['vm', 'device'], 'openvgpu_device_': ['device'], 'openvgpu_scheduler_': ['device'],
+            'openvgpu_gpu_mig_memory': ['gpu', 'uuid', 'mig', 'gpu_instance', 'compute_instance', 'mig_uuid'],
+            'openvgpu_gpu': ['gpu', 'uuid']}
+
+
+def labels_of(text, name, kind):
+    """{label: value}, which must be those of the family."""
+    labels = dict(LABEL.findall(text or ''))
+    assert ','.join(f'{k}="{v}"' for k, v in labels.items()) == (text or ''), (name, text)
+    expected = next((who for start, who in SUBJECTS.items() if name.startswith(start)), [])
+    expected = expected + (['le'] if kind == 'histogram' and 'le' in labels else [])
+    assert list(labels)[:len(expected)] == expected and (kind == 'info' or len(labels) == len(expected)), (name, text)
+    return labels
 
 
 def families(text):
-    """An OpenMetrics page, checked line by line: {family: (type, {labels: value})}."""
+    """An OpenMetrics page, checked line by line: {family: (type, {first label or None: value})}; a histogram's key is
+    (first label, suffix and edge), that of a GPU's instance (GPU, instance)."""
     out, name = {}, None
     lines = text.split('\n')
     assert lines[-2:] == ['# EOF', ''], lines[-3:]
     for line in lines[:-2]:
-        m = re.fullmatch(r'# TYPE ([a-z_]+) (counter|gauge|histogram)', line)
+        m = re.fullmatch(r'# TYPE ([a-z0-9_]+) (counter|gauge|histogram|info)', line)
         if m:
             name = m[1]
             assert name not in out, f'{name} twice'
@@ -117,11 +133,17 @@ def families(text):
         elif line.startswith('# HELP '):
             assert line.split()[2] == name, line
         else:
-            m = re.fullmatch(r'([a-z_]+)(?:\{vm="((?:[^"\\\n]|\\.)*)",device="[^"]+"(?:,le="([^"]+)")?\})? (-?[0-9.e+-]+)', line)
-            assert m and m[1] in {name + s for s in SUFFIXES[out[name][0]]}, line
-            key = (m[2], m[1][len(name):] + (m[3] or '')) if out[name][0] == 'histogram' else m[2]
-            assert key not in out[name][1], line
-            out[name][1][key] = float(m[4])
+            m = re.fullmatch(r'([a-z0-9_]+)(?:\{(.*)\})? (-?[0-9.e+-]+)', line)
+            kind, samples = out[name]
+            assert m and m[1] in {name + s for s in SUFFIXES[kind]}, line
+            labels = labels_of(m[2], name, kind)
+            key = next(iter(labels.values()), None)
+            if kind == 'histogram':
+                key = (key, m[1][len(name):] + labels.get('le', ''))
+            elif 'mig' in labels:
+                key = (key, labels['mig'])
+            assert key not in samples, line
+            samples[key] = float(m[3])
     return out
 
 
@@ -159,6 +181,12 @@ def test_metrics(d, a):
     assert f['openvgpu_up'] == ('gauge', {None: 1})
     assert f['openvgpu_vm_quota_bytes'][1] == {'one': 64 << 20, 'two': 32 << 20}
     assert f['openvgpu_vm_launches'][0] == 'counter'
+    devices = d.ok('list-devices')
+    assert f['openvgpu_device_memory_bytes'][1] == {v['name']: v['memory'] for v in devices} and len(devices) == 2
+    reserved = f['openvgpu_device_memory_reserved_bytes'][1]
+    assert reserved == {v['name']: v['memory_reserved'] for v in devices} and sum(reserved.values()) == 96 << 20, reserved
+    # The device's name, not the model: two alike would be one.
+    assert {v['device'] for v in d.ok('list-vms')} == set(re.findall(r'openvgpu_vm_[a-z_]+\{vm="[a-z]+",device="([^"]+)"', text))
     status, kind, text = a.ask('/metrics', token=None)
     assert status == 200 and kind.startswith('text/plain; version=0.0.4') and '# EOF' not in text
     assert '\n# TYPE openvgpu_vm_launches_total counter\n' in text
@@ -169,6 +197,7 @@ def test_metrics(d, a):
     a.until('the launches', lambda: a.metrics()['openvgpu_vm_launches'][1]['one'] > 0 and not d.ok('status')['executors'])
     a.until('a look since', lambda: a.json('/v1/usage')[0]['latency_p50_seconds'])
     f = a.metrics()
+    assert max(f['openvgpu_device_busy_seconds'][1].values()) > 0
     units = f['openvgpu_vm_units'][1]['one']
     assert check_histogram(f['openvgpu_vm_execution_seconds'][1], 'one') == units > 0
     assert check_histogram(f['openvgpu_vm_latency_seconds'][1], 'one') == units
@@ -420,7 +449,7 @@ def main():
     test_start()
     test_client_certificates()
     print('ok test_start, test_client_certificates', flush=True)
-    with vgpud() as d, Agent(d.run) as a:
+    with vgpud('devices=2') as d, Agent(d.run) as a:
         for test in (test_pages, test_metrics, test_token, test_changes, test_events, test_bad_requests,
                      test_random_requests, test_many_slow_clients, test_vgpud_gone):
             test(d, a)

@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 
+from agent import families
+
 BUILD = pathlib.Path(os.environ['VGPU_BUILD'])
 AGENT = BUILD / 'src/agent/vgpu-agent'
 FAKE, CAPTURES = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
@@ -94,32 +96,11 @@ class Agent:
         return page
 
     def metrics(self):
-        return families(self.ask('/metrics', **OPEN))
+        return {name: samples for name, (_, samples) in families(self.ask('/metrics', **OPEN)).items()}
 
     def child(self):
         pids = pathlib.Path(f'/proc/{self.process.pid}/task').glob('*/children')
         return [int(p) for f in pids for p in f.read_text().split()]
-
-
-def families(text):
-    """{name: {labels: value}}; every line checked."""
-    out, name = {}, None
-    assert text.endswith('# EOF\n')
-    for line in text.split('\n')[:-2]:
-        m = re.fullmatch(r'# (TYPE|UNIT|HELP) (\S+) ?(.*)', line)
-        if m:
-            if m[1] == 'TYPE':
-                name = m[2]
-                assert name not in out and m[3] in ('gauge', 'counter', 'info'), line
-                out[name], kind = {}, m[3]
-            assert m[2] == name, line
-            assert m[1] != 'UNIT' or name.endswith('_' + m[3]), line
-            continue
-        m = re.fullmatch(r'(\w+)(\{.*\})? (\S+)', line)
-        assert m and m[1] == name + {'counter': '_total', 'info': '_info', 'gauge': ''}[kind], line
-        assert m[2] not in out[name], line
-        out[name][m[2]] = float(m[3])
-    return out
 
 
 class Capture:

@@ -112,7 +112,7 @@ json_t *times_view(const struct broker *b)
 	list_for_each(n, &b->vms) {
 		const struct vm *vm = list_entry(n, struct vm, node);
 		struct histogram h[VM_TIMES];
-		json_t *o = json_pack("{s:s, s:s}", "name", vm->set.name, "device", vm->device->info.name);
+		json_t *o = json_pack("{s:s, s:s}", "name", vm->set.name, "device", vm->device->name);
 
 		collect(vm, h);
 		for (unsigned k = 0; k < VM_TIMES; k++)

@@ -87,8 +87,8 @@ json_t *vm_view(const struct vm *vm, bool detail)
 
 	list_for_each(n, &vm->broker->conns)
 		connections += list_entry(n, struct bconn, node)->vm == vm;
-	o = json_pack("{s:I, s:s, s:s, s:I, s:f, s:I, s:I, s:s, s:f}", "id", (json_int_t)vm->set.id, "name", vm->set.name,
-		      "device", vm->device->info.name, "channels_used", (json_int_t)channels_used(vm),
+	o = json_pack("{s:I, s:s, s:I, s:f, s:I, s:I, s:s, s:f}", "id", (json_int_t)vm->set.id, "name", vm->set.name,
+		      "channels_used", (json_int_t)channels_used(vm),
 		      "share", share_of(vm), "quota_used", (json_int_t)vm->quota_used, "connections",
 		      (json_int_t)connections, "status",
 		      vm->quarantined ? "quarantined" : connections ? "up" : "down", "device_seconds",
@@ -134,14 +134,15 @@ static double handover_us(uint64_t n, uint64_t ns)
 
 json_t *device_view(const struct device *d)
 {
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:b}",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:b, s:I, s:I}",
 		"name", d->name, "model", d->info.name, "pool", d->pool->name, "policy", d->sched.concurrent ? "concurrent" : "exclusive",
 		"state", device_state_name(d), "reason", d->reason, "uuid", d->id.uuid, "pci", d->pci, "numa_node",
 		d->numa_node == PLACE_NODE_NONE ? json_null() : json_integer(d->numa_node), "memory", (json_int_t)d->info.total_mem,
 		"memory_reserved", (json_int_t)device_reserved(d), "reservation", (json_int_t)device_reservations(d, NULL), "shares",
 		(json_int_t)shares_on(d), "vms", (json_int_t)device_vms(d), "executors", (json_int_t)executors_on(d), "handovers",
 		(json_int_t)d->handovers, "handover_mean_us", handover_us(d->handovers, d->handover_wait_ns), "busy_seconds",
-		(double)d->sched.busy / 1e9, "losses", (json_int_t)d->losses, "serves", device_serves(d));
+		(double)d->sched.busy / 1e9, "losses", (json_int_t)d->losses, "serves", device_serves(d), "waiting_vms",
+		(json_int_t)d->sched.heap_len, "lease_holders", (json_int_t)d->sched.holders);
 }
 
 json_t *pool_view(const struct pool *p)
