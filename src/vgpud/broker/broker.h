@@ -170,6 +170,7 @@ struct device {
 	struct asker wanted_by;
 	bool doomed; /* freed as soon as no process knows it */
 	uint64_t probe_since, suspected_at; /* ns */
+	bool suspect_again; /* reported when no check was due */
 	bool known; /* a probe said what it is */
 	struct vgpu_device_info info;
 	struct sched sched;

@@ -78,7 +78,10 @@ void device_suspect(struct device *d, const char *why)
 {
 	uint64_t now = now_ns();
 
-	if (d->state != DEVICE_UP || d->probe || now - d->suspected_at < CHECK_AGAIN_NS)
+	if (d->state != DEVICE_UP)
+		return;
+	d->suspect_again = d->probe || now - d->suspected_at < CHECK_AGAIN_NS;
+	if (d->suspect_again)
 		return;
 	d->suspected_at = now;
 	log_warning("device %s: %s: checking it", d->name, why);
@@ -120,6 +123,9 @@ void device_watch(struct device *d, uint64_t now)
 {
 	struct ipc_id kill = {d->probe ? d->probe->id : 0};
 
+	/* An executor says it once, so what it said too early for a check must not be lost. */
+	if (d->suspect_again && !d->probe && now - d->suspected_at >= CHECK_AGAIN_NS)
+		device_suspect(d, "executors reported CUDA errors since it was checked");
 	if (!d->probe || now - d->probe_since < CHECK_MAX_NS)
 		return;
 	to_keeper(d->broker, IPC_KILL, &kill, sizeof(kill));
