@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <grp.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -162,6 +163,10 @@ int main(int argc, char **argv)
 	int opt, rc = EXIT_FAILED;
 
 	log_init("vgpu-agent", LOG_L_INFO);
+	/* Pages of hundreds of KiB are replaced once a second, by several threads: each in a mapping of its own, all else
+	 * in one heap, or every thread's keeps the largest there ever was. */
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 65536);
 	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (opt) {
 		case 'l': listen = optarg; break;

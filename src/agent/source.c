@@ -3,6 +3,7 @@
 #include "agent/agent.h"
 #include "admin/link.h"
 #include "base/log.h"
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -110,7 +111,6 @@ static void look(struct state *s)
 	struct link l;
 	int status;
 
-	forget(s);
 	s->looks++;
 	e = link_open(&l, src.agent->run_dir, &status);
 	if (!e) {
@@ -141,7 +141,8 @@ static void look(struct state *s)
 	snprintf(s->error, sizeof(s->error), "%s", e->text);
 }
 
-static void publish(const struct state *s)
+/* Takes what the look brought. */
+static void publish(struct state *s)
 {
 	json_t *old;
 
@@ -158,9 +159,12 @@ static void publish(const struct state *s)
 	}
 	pthread_mutex_lock(&src.lock);
 	old = src.vms;
-	src.vms = s->vms ? json_deep_copy(s->vms) : NULL;
+	src.vms = s->vms;
+	s->vms = NULL;
 	pthread_mutex_unlock(&src.lock);
 	json_decref(old);
+	forget(s);
+	malloc_trim(0); /* half of the heap was the look's */
 }
 
 static void *run(void *arg)
@@ -204,7 +208,6 @@ void source_stop(void)
 	pthread_cond_signal(&src.wake);
 	pthread_mutex_unlock(&src.lock);
 	pthread_join(src.thread, NULL);
-	forget(&src.state);
 	json_decref(src.vms);
 	for (unsigned i = 0; i < PAGES; i++)
 		text_put(src.page[i]);

@@ -32,7 +32,7 @@ static struct {
 	bool linked;
 	struct event {
 		uint64_t number;
-		char text[EVENT_MAX];
+		char *text; /* a few hundred bytes, not EVENT_MAX */
 	} ring[KEPT];
 	uint64_t last; /* number of the newest; 0: none */
 	struct stream *streams;
@@ -63,10 +63,11 @@ static void keep(json_t *rows)
 		char *json = json_dumps(row, JSON_COMPACT);
 		const char *kind = json_string_value(json_object_get(row, "kind"));
 
-		if (json && kind && strlen(json) + strlen(kind) + 64 < EVENT_MAX) {
-			snprintf(e->text, sizeof(e->text), "id: %llu\nevent: %s\ndata: %s\n\n", (unsigned long long)n, kind, json);
-			e->number = n;
-		}
+		free(e->text);
+		*e = (struct event){.number = n};
+		if (json && kind && strlen(json) + strlen(kind) + 64 < EVENT_MAX &&
+		    asprintf(&e->text, "id: %llu\nevent: %s\ndata: %s\n\n", (unsigned long long)n, kind, json) < 0)
+			e->text = NULL;
 		st.last = n;
 		free(json);
 	}
@@ -78,7 +79,10 @@ static void keep(json_t *rows)
 static void forget(void)
 {
 	pthread_mutex_lock(&st.lock);
-	memset(st.ring, 0, sizeof(st.ring));
+	for (unsigned i = 0; i < KEPT; i++) {
+		free(st.ring[i].text);
+		st.ring[i] = (struct event){0};
+	}
 	st.last = 0;
 	for (struct stream *s = st.streams; s; s = s->next)
 		s->shown = 0;
@@ -160,7 +164,7 @@ static const struct event *next_event(uint64_t shown)
 	uint64_t first = st.last >= KEPT ? st.last - KEPT + 1 : 1;
 
 	for (uint64_t n = shown + 1 > first ? shown + 1 : first; n <= st.last; n++)
-		if (st.ring[n % KEPT].number == n)
+		if (st.ring[n % KEPT].number == n && st.ring[n % KEPT].text)
 			return &st.ring[n % KEPT];
 	return NULL;
 }
