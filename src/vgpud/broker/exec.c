@@ -194,6 +194,7 @@ static int exec_attach(struct bexec *x, struct msg *m)
 	struct broker *b = x->broker;
 	int sock = msg_take_fd(m, 0), lease = msg_take_fd(m, 1), kick = msg_take_fd(m, 2), rc;
 	void *p = mmap(NULL, LEASE_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, lease, 0);
+	int unmapped = p == MAP_FAILED ? -errno : 0;
 
 	close(lease);
 	msg_chan_init(&x->link, sock, &ipc_table, IPC_BROKER, IPC_EXECUTOR);
@@ -205,8 +206,8 @@ static int exec_attach(struct bexec *x, struct msg *m)
 	}
 	if (!rc)
 		rc = loop_add(&b->loop, &x->link_io, sock, EPOLLIN, on_link, x);
-	if (p == MAP_FAILED)
-		return -ENOMEM;
+	if (unmapped)
+		return unmapped;
 	x->page = p;
 	if (x->vm) {
 		quota_publish(x->vm);
@@ -242,14 +243,22 @@ void exec_spawned(struct broker *b, struct msg *m)
 	struct bexec *x = exec_by_id(b, s->exec);
 	struct ipc_id kill = {s->exec};
 	bool adopted = !x;
+	int rc;
 
 	if (s->exec > b->next_exec)
 		b->next_exec = s->exec;
 	if (!x)
 		x = exec_adopt(b, s);
-	if (!x || exec_attach(x, m)) {
+	if (!x) {
 		if (s->conn != IPC_NO_CONN) /* else an earlier broker's spare */
-			log_warning("executor %u is not ours or cannot be attached: killed", s->exec);
+			log_warning("executor %u, of connection %u: %s: killed", s->exec, s->conn,
+				    bconn_by_id(b, s->conn) ? "its channel has another" : "which is not known");
+		to_keeper(b, IPC_KILL, &kill, sizeof(kill));
+		return;
+	}
+	rc = exec_attach(x, m);
+	if (rc) {
+		log_warning("executor %u cannot be attached (%s): killed", s->exec, strerror(-rc));
 		to_keeper(b, IPC_KILL, &kill, sizeof(kill));
 		return;
 	}
