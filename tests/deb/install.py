@@ -33,7 +33,7 @@ def run(*words, **more):
 
 
 def inside(root, script):
-    return run('chroot', root, '/bin/sh', '-ec', 'export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; ' + script)
+    return run('chroot', root, '/bin/sh', '-ec', 'unset TMPDIR; export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; ' + script)
 
 
 def left(upper):

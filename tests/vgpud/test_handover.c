@@ -21,8 +21,8 @@ static void empty(struct keeper *k)
 	list_init(&k->children);
 }
 
-/* As the first version that could be upgraded wrote it; a later one goes on reading it. */
-#define FIRST "vgpud-handover 1\ncontract executor=1 layout=%u\nconfig run-dir = /run/my vgpu\nconfig device = 3\n" \
+/* As the first version that could be upgraded wrote it, but for the contract with executors; a later one goes on reading it. */
+#define FIRST "vgpud-handover 1\ncontract executor=%u layout=%u\nconfig run-dir = /run/my vgpu\nconfig device = 3\n" \
 	"keeper next_conn=7 upgrades=2 state_fd=10 lock_fd=11 control_fd=12\n" \
 	"listener fd=13 vm=5 path=%s\n" \
 	"conn id=4 vm=5 transport=0 uid=1000 made=1 gone=0 greeted=1 handed=1 ran=0,9 accepted_at=123456789012 hello=%s " \
@@ -37,7 +37,7 @@ static char *first(void)
 	memset(path, '0', sizeof(path) - 1);
 	memcpy(path, "2f78", 4); /* "/x" */
 	memset(hello, '0', sizeof(hello) - 1);
-	snprintf(text, sizeof(text), FIRST, VGPU_LAYOUT_VERSION, path, hello);
+	snprintf(text, sizeof(text), FIRST, IPC_EXECUTOR_VERSION, VGPU_LAYOUT_VERSION, path, hello);
 	return text;
 }
 
@@ -131,7 +131,7 @@ static void test_refusals(void **state)
 	refused(with("end\n", "end\nmore\n"), "cut off");
 	refused(with("child ", "ghost "), "ghost");
 	refused(with("uid_slot", "colour"), "colour");
-	refused(with("executor=1", "executor=99"), "end the programs");
+	refused(with("contract executor=", "contract executor=9"), "end the programs");
 	refused(with("made=1", "made=2"), "made");
 	refused(with("pid=4242", "pid=x"), "pid");
 	refused(with("pid=4242", "pid=0"), "no process");

@@ -40,9 +40,12 @@ class Tenants:
         """Processes of vgpud by their name."""
         out = []
         for pid in open(f'/proc/{self.vgpud.proc.pid}/task/{self.vgpud.proc.pid}/children').read().split():
-            with open(f'/proc/{pid}/comm') as f:
-                if f.read().strip() == name[:15]:
-                    out.append(int(pid))
+            try:
+                with open(f'/proc/{pid}/comm') as f:
+                    if f.read().strip() == name[:15]:
+                        out.append(int(pid))
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # has just ended
         return out
 
     def channels(self, name):
