@@ -423,5 +423,33 @@ def test_an_error_that_does_not_come_again():
         d.close()
 
 
+def test_an_assigned_gpu_breaks():
+    """One that is broken is not taken; one that breaks is left, and its VM computes on the CPU until it is back."""
+    uuid = 'GPU-736f6674-6375-6461-0000-000000000000'  # softcuda's
+    with Faulty() as faulty, Vgpud(f'gpu-driver={faulty.path}') as v:
+        faulty.set(0, copies=ECC_UNCORRECTABLE)
+        refused(v, 'ECC_UNCORRECTABLE', 'assign-gpu', uuid=uuid)
+        assert [d['name'] for d in v.ok('list-devices')] == ['softcuda0']
+        faulty.set(0)
+        v.ok('assign-gpu', uuid=uuid)
+        assert device(v, 'gpu0')['serves'] and device(v, 'gpu0')['uuid'] == uuid
+        v.ok('register-vm', name='a', quota=G // 4)
+        assert where(v, 'a') == 'gpu0', 'a GPU before the CPU'
+        p, program = running(v, 'a'), spin(v, 'a', 1000)
+        faulty.set(0, kernels=ECC_UNCORRECTABLE, copies=ECC_UNCORRECTABLE)
+        p.wait_state(DEAD)
+        assert p.error() == ERR_DEVICE_LOST and device(v, 'gpu0')['state'] == 'lost'
+        program.communicate(timeout=60)
+        p.close()
+        gone(v, 'a')
+        running(v, 'a').close()
+        assert where(v, 'a') == 'softcuda0'
+        faulty.set(0)
+        assert v.ok('undrain-device', name='gpu0')['serves']
+        gone(v, 'a')
+        v.ok('move-vm', name='a', device='gpu0')
+        running(v, 'a').close()
+
+
 if __name__ == '__main__':
     sys.exit(main(globals()))
