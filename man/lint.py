@@ -41,7 +41,7 @@ def main():
     keys = re.findall(r'^([a-z-]+) =', shown, re.M)
     assert len(keys) > 15, shown
     wrong += [f'vgpud.conf.5: nothing about {k}' for k in keys if k not in conf]
-    table = (ROOT / 'src/vgpud/broker/commands.c').read_text()
+    table = ''.join(p.read_text() for p in sorted((ROOT / 'src/vgpud/broker').glob('commands*.c')))
     commands = re.findall(r'\{"([a-z-]+)", (?:true|false), cmd_', table)
     assert len(commands) > 15, commands
     told = words(PAGES['vgpu-control.7'].read_text())

@@ -53,11 +53,13 @@ extern const struct option settings[];
 int ask_and_show(struct admin *a);
 int fail(struct vgpu_err *e, int status);
 
-/* top.c, events.c, libvirt.c, complete.c, upgrade.c */
+/* top.c, events.c, gpus.c, libvirt.c, complete.c, upgrade.c */
 int top_run(struct admin *a);
 int events_run(struct admin *a);
 int health_run(struct admin *a);
 int scan_vms_run(struct admin *a);
+int scan_gpus_run(struct admin *a);
+int assign_gpu_run(struct admin *a);
 int completion_run(struct admin *a);
 int upgrade_run(struct admin *a);
 int help_run(struct admin *a);

@@ -84,9 +84,12 @@ static const struct option pool_options[] = {
 static const struct option drain_options[] = {
 	{"--reason", "TEXT", "reason", "shown with the device", text, NULL},
 	{"--end", NULL, "end", "end what runs on it, too", yes, NULL}, {NULL}};
+#define SYS {"--sys", "DIR", "sys", "where sysfs is; default /sys", text, NULL},
 static const struct option assign_options[] = {
 	{"--name", "NAME", "name", "of the device; default gpu0, gpu1 ...", text, NULL},
-	{"--pool", "POOL", "pool", "to be in; default: default", text, "@pools"}, {NULL}};
+	{"--pool", "POOL", "pool", "to be in; default: default", text, "@pools"},
+	SYS {NULL}};
+static const struct option scan_options[] = {SYS {NULL}};
 static const struct option metrics_options[] = {
 	{"--prometheus", NULL, "prometheus", "Prometheus' text format", yes, NULL}, {NULL}};
 
@@ -130,8 +133,10 @@ const struct command commands[] = {
 	{"drain-device", "let nothing new start on it", "drain-device", {DEVICE_OF("name")}, .options = drain_options, .view = view_device,
 	 .confirm = "programs of its VMs will find no device."},
 	{"undrain-device", "back into service, if it passes a check", "undrain-device", {DEVICE_OF("name")}, .view = view_device},
-	{"assign-gpu", "let vgpud use a GPU or MIG instance", "assign-gpu", {{"GPU", "uuid", text, NULL}}, .options = assign_options,
-	 .view = view_device},
+	{"scan-gpus", "the machine's GPUs and MIG devices, assigned or not", "list-devices", .options = scan_options, .view = view_gpus,
+	 .run = scan_gpus_run},
+	{"assign-gpu", "let vgpud use a GPU or MIG device", "assign-gpu", {{"GPU", "uuid", text, "@gpus"}}, .options = assign_options,
+	 .view = view_device, .run = assign_gpu_run},
 	{"unassign-gpu", "one no VM is on", "unassign-gpu", {DEVICE_OF("name")}},
 	{"scan-vms", "libvirt's machines, registered or not", "list-vms", .view = view_scan, .run = scan_vms_run},
 	{"quarantine-vm", "stop its programs and let it in no more", "quarantine-vm", KNOWN_VM, .view = view_vm,

@@ -69,6 +69,7 @@ static void bash(void)
 	     "_vgpu_admin_vms() { vgpu-admin list-vms 2>/dev/null | awk 'NR > 1 {print $2}'; }\n"
 	     "_vgpu_admin_pools() { vgpu-admin list-pools 2>/dev/null | awk 'NR > 1 {print $1}'; }\n"
 	     "_vgpu_admin_devices() { vgpu-admin list-devices 2>/dev/null | awk 'NR > 1 {print $1}'; }\n"
+	     "_vgpu_admin_gpus() { vgpu-admin scan-gpus 2>/dev/null | awk '$2 ~ /^(GPU|MIG)-/ {print $2}'; }\n"
 	     "_vgpu_admin() {\n"
 	     "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd= at=0 i\n"
 	     "\tfor ((i = 1; i < COMP_CWORD; i++)); do\n"
@@ -148,6 +149,8 @@ static void zsh(void)
 	     "compadd -a all }\n"
 	     "_vgpu_admin_devices() { local -a all; all=(${(f)\"$(vgpu-admin list-devices 2>/dev/null | awk 'NR > 1 {print $1}')\"}); "
 	     "compadd -a all }\n"
+	     "_vgpu_admin_gpus() { local -a all; all=(${(f)\"$(vgpu-admin scan-gpus 2>/dev/null | "
+	     "awk '$2 ~ /^(GPU|MIG)-/ {print $2}')\"}); compadd -a all }\n"
 	     "_vgpu_admin() {\n\tlocal context state line\n\ttypeset -A opt_args\n"
 	     "\t_arguments -C '--json[JSON]' '--yes[do not ask]' '--run-dir[where vgpud runs]:DIR:_directories' "
 	     "'1:command:->command' '*::argument:->argument'\n\tcase $state in\n\tcommand)\n\t\tlocal -a all\n\t\tall=(");

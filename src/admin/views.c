@@ -171,6 +171,7 @@ const struct view_column view_status[] = {
 	{"bar_budget", "BAR2 budget", VIEW_BYTES},
 	{"bar_reserved", "BAR2 reserved", VIEW_BYTES},
 	{"use", "Computes on", VIEW_TEXT},
+	{"next", "What next", VIEW_TEXT},
 	{"policy", "Policy", VIEW_TEXT},
 	{"vms", "VMs", VIEW_COUNT},
 	{"executors", "Executors", VIEW_COUNT},
@@ -212,6 +213,13 @@ static const struct view_column gpus[] = {
 const struct view_column view_health[] = {
 	{"healthy", "Healthy", VIEW_YES}, {"problems", "Problems", VIEW_TABLE, problems},
 	{"gpus", "GPUs", VIEW_TABLE, gpus}, {NULL}};
+
+static const struct view_column scanned[] = {
+	{"index", "INDEX", VIEW_TEXT}, {"uuid", "UUID", VIEW_TEXT}, {"model", "MODEL", VIEW_TEXT}, {"bus", "BUS", VIEW_TEXT},
+	{"numa_node", "NUMA", VIEW_COUNT}, {"memory", "MEMORY", VIEW_BYTES}, {"driver", "DRIVER", VIEW_TEXT},
+	{"assigned", "ASSIGNED", VIEW_TEXT}, {"note", "NOTE", VIEW_TEXT}, {NULL}};
+
+const struct view_column view_gpus[] = {{"source", "Source", VIEW_TEXT}, {"gpus", "GPUs", VIEW_TABLE, scanned}, {NULL}};
 
 const struct view_column view_scan[] = {
 	{"name", "NAME", VIEW_TEXT}, {"uuid", "UUID", VIEW_TEXT}, {"running", "RUNNING", VIEW_YES},

@@ -21,7 +21,7 @@ static const char *const names[] = {
 
 static struct line {
 	int indent;
-	char key[64], value[80];
+	char key[96], value[80]; /* "MIG 2c.3g.71gb  Device  1: (UUID: ...)" is 72 bytes */
 } lines[LINES];
 static int line_count;
 static unsigned gpu_count = 1;

@@ -421,7 +421,7 @@ static struct vgpu_err *may_assign(const struct broker *b, const char *uuid)
 
 	if (!uuid || strlen(uuid) >= IPC_UUID_LEN || (strncmp(uuid, "GPU-", 4) && strncmp(uuid, "MIG-", 4)) ||
 	    uuid[strspn(uuid, "GPUMIabcdefABCDEF0123456789-")])
-		return err_new("uuid: \"%.48s\" is not the UUID of a GPU or MIG instance, as nvidia-smi -L shows it", uuid ? uuid : "");
+		return err_new("uuid: \"%.48s\" is not the UUID of a GPU or MIG instance, as vgpu-admin scan-gpus shows it", uuid ? uuid : "");
 	if (!b->cfg.gpu_library[0])
 		return err_new("uuid: there is no gpu-driver: NVIDIA's is not installed, or vgpud.conf chose one driver for all");
 	list_for_each(it, &b->devices) {

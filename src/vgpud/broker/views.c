@@ -227,7 +227,6 @@ void scheduler_view(json_t *o, struct broker *b)
 					    (json_int_t)holders, "busy_seconds", (double)busy / 1e9));
 }
 
-/* For who has just installed it. */
 static const char *what_is_used(const struct broker *b)
 {
 	bool gpu = false, cpu = false;
@@ -239,8 +238,21 @@ static const char *what_is_used(const struct broker *b)
 		cpu |= d->cpu && device_vms(d);
 	}
 	if (!gpu)
-		return "the CPU (softcuda), no GPU: vgpu-admin assign-gpu UUID lets vgpud use one (nvidia-smi -L shows them)";
+		return "the CPU (softcuda); no GPU is used";
 	return cpu ? "GPUs; some VMs are on the CPU (softcuda) still: vgpu-admin move-vm" : "GPUs";
+}
+
+/* For who has just installed it; NULL: nothing is missing. */
+static json_t *what_next(const struct broker *b, unsigned vms)
+{
+	bool gpu = false;
+
+	list_for_each(n, &b->devices)
+		gpu |= !list_entry(n, struct device, node)->cpu;
+	if (!gpu)
+		return json_string(vms ? "to use a GPU: vgpu-admin scan-gpus, assign-gpu"
+				       : "to use a GPU: vgpu-admin scan-gpus, assign-gpu; to let a VM in: register-vm");
+	return vms ? json_null() : json_string("to let a VM in: vgpu-admin register-vm");
 }
 
 json_t *status_view(struct broker *b)
@@ -264,11 +276,11 @@ json_t *status_view(struct broker *b)
 		executors += executors_on(d);
 		json_array_append_new(devices, device_view(d));
 	}
-	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s, s:s, s:s, s:s, s:I, s:o}", "version", VGPU_VERSION_STRING,
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s, s:o, s:s, s:s, s:s, s:I, s:o}", "version", VGPU_VERSION_STRING,
 			 "device", device_first(b)->info.name, "device_memory", (json_int_t)memory, "device_memory_reserved",
 			 (json_int_t)reserved, "bar_budget", (json_int_t)b->cfg.bar_budget, "bar_reserved",
 			 (json_int_t)bar_reserved(b), "vms", (json_int_t)vms, "executors", (json_int_t)executors, "handovers",
-			 (json_int_t)handovers, "handover_mean_us", handover_us(handovers, waited), "use", what_is_used(b), "policy",
+			 (json_int_t)handovers, "handover_mean_us", handover_us(handovers, waited), "use", what_is_used(b), "next", what_next(b, vms), "policy",
 			 device_first(b)->sched.concurrent ? "concurrent" : "exclusive", "state",
 			 b->state_trouble[0] ? b->state_trouble : "stored", "spare", spare_state(device_first(b)), "upgrades",
 			 (json_int_t)b->cfg.upgrades, "devices", devices);

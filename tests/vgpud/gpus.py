@@ -1,0 +1,159 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""scan-gpus and assign-gpu: by a library that answers as NVML does, a sysfs made up for it, and softcuda as the GPUs' driver.
+
+usage: gpus.py FAKE-LIBRARY CAPTURE-FOLDER [TEST...]
+"""
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(__file__))
+from harness import ADMIN, BUILD, RUNNING, SOFTCUDA, Peer, Vgpud, main  # noqa: E402
+
+FAKE, CAPTURES = pathlib.Path(sys.argv.pop(1)).resolve(), pathlib.Path(sys.argv.pop(1)).resolve()
+DONE, REFUSED = 0, 1
+G = 1 << 30
+UUID = 'GPU-736f6674-6375-6461-0000-000000000000'  # softcuda's first device
+UNKNOWN = 'GPU-00000000-0000-0000-0000-000000000000'
+
+
+class Machine:
+    """What a GPU server shows: NVML with `gpus` GPUs, two GPUs in PCI that it knows, one that vfio-pci has, and others."""
+
+    def __init__(self, directory, capture='h200', gpus=2, fault=None):
+        self.dir = pathlib.Path(directory)
+        self.sys = self.dir / 'sys'
+        for bus, vendor, kind, device, node, driver in (
+                ('0000:83:00.0', 0x10de, 0x030200, 0x2335, 1, 'nvidia'), ('0000:84:00.0', 0x10de, 0x030200, 0x2335, -1, 'nvidia'),
+                ('0000:c1:00.0', 0x10de, 0x030000, 0x2684, 0, 'vfio-pci'), ('0000:c1:00.1', 0x10de, 0x040300, 0x22ba, 0, 'snd_hda_intel'),
+                ('0000:02:00.0', 0x1002, 0x030000, 0x73bf, 0, 'amdgpu')):
+            d = self.sys / 'bus/pci/devices' / bus
+            d.mkdir(parents=True)
+            for name, text in (('vendor', f'{vendor:#06x}'), ('class', f'{kind:#08x}'), ('device', f'{device:#06x}'), ('numa_node', node)):
+                (d / name).write_text(f'{text}\n')
+            (d / 'driver').symlink_to(f'../../../bus/pci/drivers/{driver}')
+        self.env = {k: v for k, v in os.environ.items() if k != 'LD_LIBRARY_PATH'}  # Meson's names the fake
+        self.env['FAKE_NVML_GPUS'] = str(gpus)
+        if capture:
+            text = (CAPTURES / f'{capture}.txt').read_text().replace(UNKNOWN, UUID)
+            (self.dir / 'capture').write_text(text)
+            self.env.update(LD_LIBRARY_PATH=str(FAKE.parent), FAKE_NVML_CAPTURE=str(self.dir / 'capture'))
+        if fault:
+            self.env['FAKE_NVML'] = fault
+
+    def admin(self, run, *args, status=DONE):
+        r = subprocess.run([str(ADMIN), '--run-dir', str(run), *args], text=True, capture_output=True, timeout=30, env=self.env)
+        assert r.returncode == status, (args, r)
+        return r.stdout if status == DONE else r.stderr
+
+    def assign(self, run, *args, status=DONE):
+        return self.admin(run, 'assign-gpu', '--sys', str(self.sys), *args, status=status)
+
+    def scan(self, run):
+        found = json.loads(self.admin(run, '--json', 'scan-gpus', '--sys', str(self.sys)))
+        return found['source'], found['gpus']
+
+
+@contextlib.contextmanager
+def machine(**what):
+    with tempfile.TemporaryDirectory(prefix='vgpud-test.') as d:
+        yield Machine(d, **what)
+
+
+def test_scan():
+    with machine() as m:
+        source, gpus = m.scan(m.dir)
+        assert source == 'NVML of driver 590.48.01', source
+        h200 = dict(uuid=UUID, model='NVIDIA H200', memory=143771 << 20, driver='nvidia', assigned=None, note='')
+        assert gpus[:2] == [dict(h200, index='0', bus='0000:83:00.0', numa_node=1), dict(h200, index='1', bus='0000:84:00.0', numa_node=None)]
+        assert len(gpus) == 3 and gpus[2].pop('note'), gpus
+        assert gpus[2] == dict(index=None, uuid=None, model='PCI device 10de:2684', bus='0000:c1:00.0', numa_node=0, memory=None,
+                               driver='vfio-pci', assigned=None), gpus[2]
+        text = m.admin(m.dir, 'scan-gpus', '--sys', str(m.sys)).splitlines()
+        assert text[0].split() == ['Source:', *source.split()] and '0000:c1:00.0' in text[-1] and 'vfio-pci' in text[-1], text
+
+
+def test_scan_mig():
+    with machine(capture='h200-mig', gpus=1) as m:
+        source, gpus = m.scan(m.dir)
+        assert [g['index'] for g in gpus] == ['0', '0:0', '0:1', '0:2', '0:3', '0:4', None, None], gpus
+        assert 'MIG' in gpus[0]['note'] and gpus[1]['note'] == ''
+        assert gpus[4]['uuid'] == 'MIG-00000003-0000-0000-0000-000000000003' and gpus[4]['memory'] > 0, gpus[4]
+        assert {(g['bus'], g['numa_node']) for g in gpus[:6]} == {('0000:83:00.0', 1)}
+
+
+def test_without_nvml():
+    for what, why in ((dict(capture=None), 'libnvidia-ml.so.1 is not installed'), (dict(fault='Init_v2:0:error=9'), 'modprobe nvidia')):
+        with machine(**what) as m:
+            source, gpus = m.scan(m.dir)
+            assert source.startswith('PCI (') and why in source, source
+            assert [g['bus'] for g in gpus] == ['0000:83:00.0', '0000:84:00.0', '0000:c1:00.0'], gpus
+            assert all(g['uuid'] is None and g['note'] for g in gpus)
+            assert why in m.assign(m.dir, '83:00.0', status=REFUSED)
+            assert why in m.assign(m.dir, '0', status=REFUSED)
+
+
+def status(v):
+    s = v.ok('status')
+    return s['use'], s['next']
+
+
+def test_assign():
+    """By what scan-gpus shows; vgpud keeps where the GPU is, and places by it."""
+    with machine() as m, Vgpud(f'gpu-driver={SOFTCUDA}') as v:
+        use, what_next = status(v)
+        assert 'no GPU is used' in use and 'scan-gpus' in what_next and 'register-vm' in what_next, (use, what_next)
+        assert [g['assigned'] for g in m.scan(v.run)[1]] == ['', '', '']
+        for what in ('2', '0:0', '85:00.0', 'gpu0', '', '0 '):
+            assert 'no such GPU here' in m.assign(v.run, what, status=REFUSED), what
+        assert 'does not show it' in m.assign(v.run, 'c1:00.0', status=REFUSED)
+        assert 'not fit for use' in m.assign(v.run, UNKNOWN, status=REFUSED), 'a UUID that is not shown is tried'
+        assert len(v.ok('list-devices')) == 1
+        for what in ('0', '83:00.0', '00000000:83:00.0', '0000:83:00.0', UUID):
+            m.assign(v.run, what, '--name', 'big')
+            d = v.ok('list-devices')[1]
+            assert (d['name'], d['uuid'], d['pci'], d['numa_node'], d['serves']) == ('big', UUID, '0000:83:00.0', 1, True), d
+            assert m.scan(v.run)[1][0]['assigned'] == 'big'
+            assert 'assigned already' in m.assign(v.run, '0', status=REFUSED)
+            if what != UUID:
+                m.admin(v.run, 'unassign-gpu', 'big')
+        assert status(v) == ('GPUs', 'to let a VM in: vgpu-admin register-vm')
+        v.ok('register-vm', name='a', quota=G // 4)
+        assert status(v) == ('GPUs', None) and v.ok('show-vm', name='a')['device'] == 'big'
+        p = Peer(v.run, 'a')
+        p.want(1)
+        p.wait_state(RUNNING)
+        assert 'is on it' in m.admin(v.run, 'unassign-gpu', 'big', status=REFUSED)
+        p.close()
+        v.stop()
+        v.start()
+        d = v.ok('list-devices')[1]
+        assert (d['name'], d['pci'], d['numa_node'], d['serves']) == ('big', '0000:83:00.0', 1, True), d
+
+
+def test_assign_mig():
+    """The GPU as a whole is not to be had; of a MIG device it is its own UUID that vgpud is given."""
+    with machine(capture='h200-mig', gpus=1) as m, Vgpud(f'gpu-driver={SOFTCUDA}') as v:
+        assert 'MIG' in m.assign(v.run, '0', status=REFUSED)
+        said = m.assign(v.run, '0:1', status=REFUSED)
+        assert 'MIG-00000001-0000-0000-0000-000000000001' in said, said  # softcuda has none
+
+
+def test_completion():
+    with machine() as m:
+        (m.dir / 'bin').mkdir()
+        (m.dir / 'bin/vgpu-admin').symlink_to(ADMIN)
+        script = f'source {BUILD}/src/admin/completion/vgpu-admin; COMP_WORDS=(vgpu-admin assign-gpu G); COMP_CWORD=2; ' \
+                 '_vgpu_admin; printf "%s\\n" "${COMPREPLY[@]}"'
+        r = subprocess.run(['bash', '-c', script], text=True, capture_output=True, timeout=30,
+                           env=dict(m.env, PATH=f"{m.dir}/bin:{os.environ['PATH']}", VGPU_RUN_DIR=str(m.dir)))
+        assert set(r.stdout.split()) == {UUID}, r
+
+
+if __name__ == '__main__':
+    sys.exit(main(globals()))
