@@ -3,8 +3,9 @@
  * vgpu-agent: vgpud's control socket for those who speak HTTP; see vgpu-agent(8).
  *
  * Threads: one asks vgpud once a second and renders every page there is (source.c); one waits for vgpud's
- * events (stream.c); one for what NVML says of the GPUs (gpus.c); libmicrohttpd's answer requests from what is rendered (http.c). So the number of HTTP
- * clients, and how slow they are, is nothing vgpud notices. Only a change goes to vgpud when it is asked.
+ * events (stream.c); one for what NVML says of the GPUs (gpus.c); one ends connections that take too long (clients.c);
+ * libmicrohttpd's answer requests from what is rendered (http.c). So the number of HTTP clients, and how slow they are,
+ * is nothing vgpud notices. Only a change goes to vgpud when it is asked.
  */
 #ifndef VGPU_AGENT_H
 #define VGPU_AGENT_H
@@ -20,6 +21,7 @@
 #define AGENT_CLIENTS_MAX 1100u	    /* connections at once */
 #define AGENT_STREAMS_MAX 64u	    /* of them /v1/events */
 #define AGENT_CLIENT_TIMEOUT_S 15u  /* without a byte */
+#define AGENT_REQUEST_TIMEOUT_S 30u /* for a request and its answer */
 #define AGENT_CLIENT_MEMORY 16384u  /* bytes: request line and headers must fit */
 #define AGENT_BODY_MAX 4096u	    /* bytes */
 
@@ -28,6 +30,7 @@ struct agent {
 	char *token; /* NULL, and no client_ca: /v1 is closed */
 	char *client_ca; /* PEM; NULL: no client certificates */
 	char *certificate, *key; /* PEM; NULL: no TLS */
+	unsigned request_seconds; /* see clients.h */
 };
 
 /* What a page needs of vgpud; all of it is of one moment. */

@@ -4,6 +4,7 @@
  * loopback; everything else wants the bearer token or a client certificate of the configured authority.
  */
 #include "agent/agent.h"
+#include "agent/clients.h"
 #include "agent/request.h"
 #include "base/log.h"
 #include <arpa/inet.h>
@@ -175,6 +176,8 @@ static enum MHD_Result answer_events(struct http *h, struct MHD_Connection *c, c
 	const char *last = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Last-Event-ID");
 	struct MHD_Response *s = stream_open(c, request_after(last));
 
+	if (s)
+		clients_unlimited(c);
 	return s ? send_response(c, MHD_HTTP_OK, "text/event-stream", s)
 		 : send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE, "as many event streams are open as may be");
 }
@@ -313,6 +316,8 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **con_cls, en
 {
 	free(*con_cls);
 	*con_cls = NULL;
+	if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+		clients_again(c);
 }
 
 static size_t on_unescape(void *cls, struct MHD_Connection *c, char *s)
@@ -345,5 +350,6 @@ struct MHD_Daemon *http_start(const struct agent *a, const struct sockaddr *at, 
 				MHD_OPTION_PER_IP_CONNECTION_LIMIT, AGENT_CLIENTS_MAX - AGENT_CLIENTS_MAX / 4, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 				(size_t)AGENT_CLIENT_MEMORY, MHD_OPTION_THREAD_POOL_SIZE, THREADS,
 				MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL,
+				MHD_OPTION_NOTIFY_CONNECTION, clients_on_connection, NULL,
 				MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }

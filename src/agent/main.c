@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* vgpu-agent: options, user, start, end; see agent.h. */
 #include "agent/agent.h"
+#include "agent/clients.h"
 #include "agent/request.h"
 #include "agent/gpus.h"
 #include "base/log.h"
 #include "base/notify.h"
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -29,7 +31,7 @@ static const struct option options[] = {
 	{"listen", required_argument, NULL, 'l'},     {"run-dir", required_argument, NULL, 'd'},
 	{"token-file", required_argument, NULL, 't'}, {"tls-certificate", required_argument, NULL, 'c'},
 	{"tls-key", required_argument, NULL, 'k'},	      {"tls-client-ca", required_argument, NULL, 'a'},
-	    {"user", required_argument, NULL, 'u'},
+	{"user", required_argument, NULL, 'u'},	      {"request-seconds", required_argument, NULL, 'r'},
 	{GPUS_CHILD_OPTION, no_argument, NULL, 'G'},
 	{"help", no_argument, NULL, 'h'},	      {"version", no_argument, NULL, 'V'},
 	{NULL}};
@@ -37,6 +39,7 @@ static const struct option options[] = {
 static void print_usage(FILE *out)
 {
 	fprintf(out, "usage: vgpu-agent [--listen ADDRESS:PORT] [--run-dir DIR] [--token-file FILE] [--user USER]\n"
+		     "                  [--request-seconds N]\n"
 		     "                  [--tls-certificate FILE --tls-key FILE [--tls-client-ca FILE]]\n"
 		     "  --listen ADDRESS:PORT   default 127.0.0.1:%d; an IPv6 address in brackets\n"
 		     "  --run-dir DIR           where vgpud runs (default: $VGPU_RUN_DIR or " DEFAULT_RUN_DIR ")\n"
@@ -44,8 +47,9 @@ static void print_usage(FILE *out)
 		     "  --user USER             started as root: whom to become; vgpud's own user may change assignments\n"
 		     "  --tls-certificate FILE, --tls-key FILE   PEM; https instead of http\n"
 		     "  --tls-client-ca FILE    PEM; a client certificate it signed opens /v1 as the token does\n"
+		     "  --request-seconds N     what a client may take for a request and its answer, 1 to 3600 (default: %u)\n"
 		     "  --help, --version\n"
-		     "exit status: 0 ended by SIGTERM or SIGINT, 1 could not start, 2 wrong usage\n", AGENT_PORT);
+		     "exit status: 0 ended by SIGTERM or SIGINT, 1 could not start, 2 wrong usage\n", AGENT_PORT, AGENT_REQUEST_TIMEOUT_S);
 }
 
 static struct vgpu_err *read_file(const char *path, bool secret, char **text)
@@ -102,6 +106,17 @@ static struct vgpu_err *parse_address(const char *text, struct sockaddr_storage 
 	return NULL;
 }
 
+static struct vgpu_err *parse_seconds(const char *text, unsigned *seconds)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (!isdigit((unsigned char)*text) || *end || n < 1 || n > 3600)
+		return err_new("--request-seconds: \"%s\" is not a number from 1 to 3600", text);
+	*seconds = (unsigned)n;
+	return NULL;
+}
+
 static struct vgpu_err *become(const char *user)
 {
 	struct passwd *p = user ? getpwnam(user) : NULL;
@@ -130,7 +145,7 @@ static int serve(const struct agent *a, const struct sockaddr_storage *at, bool 
 	sigaddset(&set, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	if (gpus_start() || source_start(a) || stream_start(a)) {
+	if (gpus_start() || source_start(a) || stream_start(a) || clients_start(a->request_seconds)) {
 		log_error("threads cannot be started: %m");
 		return EXIT_FAILED;
 	}
@@ -147,6 +162,7 @@ static int serve(const struct agent *a, const struct sockaddr_storage *at, bool 
 	stream_stop();
 	if (d)
 		MHD_stop_daemon(d);
+	clients_stop();
 	source_stop();
 	gpus_stop();
 	return d ? EXIT_SUCCESS : EXIT_FAILED;
@@ -154,8 +170,8 @@ static int serve(const struct agent *a, const struct sockaddr_storage *at, bool 
 
 int main(int argc, char **argv)
 {
-	struct agent a = {.run_dir = getenv("VGPU_RUN_DIR")};
-	const char *listen = NULL, *token = NULL, *cert = NULL, *key = NULL, *ca = NULL, *user = NULL;
+	struct agent a = {.run_dir = getenv("VGPU_RUN_DIR"), .request_seconds = AGENT_REQUEST_TIMEOUT_S};
+	const char *listen = NULL, *token = NULL, *cert = NULL, *key = NULL, *ca = NULL, *user = NULL, *request_seconds = NULL;
 	struct sockaddr_storage at;
 	struct vgpu_err *e = NULL;
 	char standard[32];
@@ -176,6 +192,7 @@ int main(int argc, char **argv)
 		case 'k': key = optarg; break;
 		case 'a': ca = optarg; break;
 		case 'u': user = optarg; break;
+		case 'r': request_seconds = optarg; break;
 		case 'G': gpus_child();
 		case 'h': print_usage(stdout); return 0;
 		case 'V': puts("vgpu-agent " VGPU_VERSION_STRING); return 0;
@@ -190,6 +207,8 @@ int main(int argc, char **argv)
 		a.run_dir = DEFAULT_RUN_DIR;
 	snprintf(standard, sizeof(standard), "127.0.0.1:%d", AGENT_PORT);
 	e = parse_address(listen ? listen : standard, &at, &loopback);
+	if (!e && request_seconds)
+		e = parse_seconds(request_seconds, &a.request_seconds);
 	if (!e && token)
 		e = read_token(token, &a.token);
 	if (!e && cert)

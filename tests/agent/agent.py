@@ -334,6 +334,91 @@ def resident_kib(pid):
     return int(re.search(r'VmRSS:\s+(\d+)', pathlib.Path(f'/proc/{pid}/status').read_text())[1])
 
 
+def drip(a, start, more, meanwhile):
+    """Sends start, then more a byte every 50 ms, until we are cut off: the
+    seconds that took and what was read."""
+    with socket.create_connection(('127.0.0.1', a.port), LIMIT) as s:
+        since, out, sent = time.monotonic(), b'', 0
+        s.sendall(start)
+        while time.monotonic() - since < LIMIT:
+            try:
+                meanwhile()
+                if select.select([s], [], [], 0.05)[0]:
+                    part = s.recv(1)
+                    if not part:
+                        break
+                    out += part
+                if more:
+                    s.sendall(more[sent % len(more):][:1])
+                    sent += 1
+            except (ConnectionResetError, BrokenPipeError):
+                break
+        return time.monotonic() - since, out
+
+
+def test_dripping_clients(d):
+    """One that sends, or reads, a byte now and then is cut off; one that follows events, or asks again and again on one
+    connection, is not."""
+    late = LIMIT / 2  # far below what dripping to the end would take
+    auth = b'Authorization: Bearer ' + TOKEN.encode() + b'\r\n'
+    with Agent(d.run, '--request-seconds', '1') as a:
+        events = http.client.HTTPConnection('127.0.0.1', a.port, timeout=LIMIT)
+        events.request('GET', '/v1/events', headers={'Authorization': 'Bearer ' + TOKEN})
+        answer = events.getresponse()
+        again = http.client.HTTPConnection('127.0.0.1', a.port, timeout=LIMIT)
+
+        def ask_again():
+            again.request('GET', '/healthz')
+            assert again.getresponse().read()
+
+        ask_again()
+        port = again.sock.getsockname()[1]
+        for what, start, more in (('nothing', b'', b''), ('a header', b'GET /metrics HTTP/1.1\r\nHost: x\r\nX: ', b'y'),
+                                  ('empty lines', b'', b'\r\n'),
+                                  ('a body', b'POST /v1/assignments HTTP/1.1\r\nHost: x\r\n' + auth + b'Content-Length: 4000\r\n\r\n', b'{'),
+                                  ('chunks', b'POST /v1/assignments HTTP/1.1\r\nHost: x\r\n' + auth +
+                                   b'Transfer-Encoding: chunked\r\n\r\n', b'1\r\nx\r\n')):
+            took, out = drip(a, start, more, ask_again)
+            print(f'cut off after {took:.1f} s of {what}: {out[:40]}')
+            assert 0.9 < took < late or (out and took < late), (what, took, out)
+        assert again.sock.getsockname()[1] == port
+        number = max((e['number'] for e in d.ok('events', since=0)), default=0)
+        d.ok('quarantine-vm', name='one')
+        d.ok('clear-quarantine', name='one')
+        while int(read_event(answer)['id']) <= number:
+            pass
+        events.close()
+        again.close()
+
+
+def test_dripping_reader():
+    """One that asks for more than sockets hold and reads a byte now and then does not keep the page."""
+    with vgpud() as d, Agent(d.run, '--request-seconds', '1') as a:
+        for i in range(64):
+            d.ok('register-vm', name=f'instance-{i:08x}', quota=1 << 20)
+        a.until('all of them', lambda: len(a.metrics().get('openvgpu_vm_quota_bytes', (0, {}))[1]) == 64)
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.settimeout(LIMIT)
+            s.connect(('127.0.0.1', a.port))
+            s.sendall(b'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n' * 40)
+            since, size = time.monotonic(), 0
+            while time.monotonic() - since < 2.5:
+                select.select([], [], [], 0.05)
+                size += len(s.recv(1))
+            while True:
+                try:
+                    part = s.recv(65536)
+                except OSError:
+                    break
+                if not part:
+                    break
+                size += len(part)
+        whole = 40 * len(a.ask('/metrics')[2])
+        print(f'a reader of a byte now and then got {size} bytes of {whole} before it was cut off')
+        assert 0 < size < whole / 2, (size, whole)
+
+
 def test_many_slow_clients(d, a):
     """A thousand hold their connections, some in the middle of an answer; others are answered at once, vgpud is asked
     no more often, and does not work more while they come and stay than without them."""
@@ -474,6 +559,7 @@ def refused(*words, token=None, mode=0o600):
 def test_start():
     assert refused('--listen', 'nowhere') == (1, 'vgpu-agent: error: --listen: "nowhere" is not ADDRESS:PORT such as 127.0.0.1:9842\n')
     assert 'no numeric address' in refused('--listen', 'localhost:1')[1]
+    assert '1 to 3600' in refused('--request-seconds', '0')[1] and '1 to 3600' in refused('--request-seconds', '9x')[1]
     assert 'at least 16' in refused(token='short')[1]
     assert 'chmod 600' in refused(token=TOKEN, mode=0o644)[1]
     assert 'one line' in refused(token=TOKEN + '\nmore\n')[1]
@@ -489,12 +575,15 @@ def main():
     test_start()
     test_client_certificates()
     test_many_vms()
-    print('ok test_start, test_client_certificates, test_many_vms', flush=True)
+    test_dripping_reader()
+    print('ok test_start, test_client_certificates, test_many_vms, test_dripping_reader', flush=True)
     with vgpud('devices=2') as d, Agent(d.run) as a:
         for test in (test_pages, test_metrics, test_token, test_changes, test_events, test_bad_requests,
                      test_random_requests, test_many_slow_clients, test_vgpud_gone):
             test(d, a)
             print('ok', test.__name__, flush=True)
+        test_dripping_clients(d)
+        print('ok test_dripping_clients', flush=True)
 
 
 if __name__ == '__main__':
