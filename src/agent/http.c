@@ -203,14 +203,14 @@ static const struct route routes[] = {
 };
 #define ROUTES (sizeof(routes) / sizeof(*routes) - 1)
 
-static json_t *operation(const struct route *r)
+static json_t *operation(const struct http *h, const struct route *r)
 {
 	json_t *o = json_pack("{s:s, s:{s:{s:s}, s:{s:s}, s:{s:s}}}", "summary", r->summary, "responses", "200", "description",
-			      "done", "401", "description", "no or a wrong token", "503", "description", "vgpud does not answer");
+			      "done", "401", "description", "neither the token nor a client certificate", "503", "description", "vgpud does not answer");
 	size_t n = strlen(r->at.path);
 
-	if (!r->open)
-		json_object_set_new(o, "security", json_pack("[{s:[]}]", "token"));
+	if (!r->open || !h->loopback)
+		json_object_set_new(o, "security", json_pack("[{s:[]}, {s:[]}]", "token", "certificate"));
 	if (r->at.path[n - 1] == '/')
 		json_object_set_new(o, "parameters", json_pack("[{s:s, s:s, s:b, s:{s:s}}]", "name", "name", "in", "path", "required",
 							       1, "schema", "type", "string"));
@@ -237,11 +237,12 @@ static enum MHD_Result answer_openapi(struct http *h, struct MHD_Connection *c, 
 		p = json_object_get(paths, path);
 		if (!p)
 			json_object_set_new(paths, path, p = json_object());
-		json_object_set_new(p, method, operation(&routes[i]));
+		json_object_set_new(p, method, operation(h, &routes[i]));
 	}
-	return send_json(c, MHD_HTTP_OK, json_pack("{s:s, s:{s:s, s:s}, s:o, s:{s:{s:{s:s, s:s}}}}", "openapi", "3.1.0", "info", "title",
+	return send_json(c, MHD_HTTP_OK, json_pack("{s:s, s:{s:s, s:s}, s:o, s:{s:{s:{s:s, s:s}, s:{s:s}}}}", "openapi", "3.1.0", "info", "title",
 						   "vgpu-agent", "version", VGPU_VERSION_STRING, "paths", paths, "components",
-						   "securitySchemes", "token", "type", "http", "scheme", "bearer"));
+						   "securitySchemes", "token", "type", "http", "scheme", "bearer", "certificate",
+						   "type", "mutualTLS"));
 }
 
 /* ---- who may ---- */

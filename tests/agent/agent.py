@@ -26,7 +26,8 @@ SANITIZED = bool(os.environ.get('VGPU_SANITIZED'))
 
 
 class Agent:
-    def __init__(self, run_dir, *options, token=TOKEN, address='127.0.0.1:0'):
+    def __init__(self, run_dir, *options, token=TOKEN, address='127.0.0.1:0', host='127.0.0.1'):
+        self.host = host
         self.dir = tempfile.TemporaryDirectory(prefix='agent.')
         path = pathlib.Path(self.dir.name) / 'token'
         path.write_text(token + '\n')
@@ -53,7 +54,7 @@ class Agent:
         self.dir.cleanup()
 
     def ask(self, path, method='GET', body=None, token=TOKEN, headers=None, port=None):
-        c = http.client.HTTPConnection('127.0.0.1', port or self.port, timeout=LIMIT)
+        c = http.client.HTTPConnection(self.host, port or self.port, timeout=LIMIT)
         h = dict(headers or {})
         if token:
             h['Authorization'] = 'Bearer ' + token
@@ -170,7 +171,10 @@ def test_pages(d, a):
     c = a.json('/v1/capacity')
     assert c['device_memory_free'] == c['device_memory'] - (96 << 20), c
     assert a.json('/healthz')['status'] == 'ok'
-    paths = a.json('/v1/openapi.json')['paths']
+    document = a.json('/v1/openapi.json')
+    paths, either = document['paths'], [{'token': []}, {'certificate': []}]
+    assert document['components']['securitySchemes'] == {'token': {'type': 'http', 'scheme': 'bearer'}, 'certificate': {'type': 'mutualTLS'}}
+    assert paths['/v1/vms']['get']['security'] == either and 'security' not in paths['/metrics']['get']
     assert 'get' in paths['/v1/vms/{name}'] and 'delete' in paths['/v1/assignments/{name}'], paths
     assert a.json('/v1/vms/three', status=404)['error']
 
@@ -543,6 +547,43 @@ def test_client_certificates():
     assert refused('--tls-client-ca', 'x')[0] == 2
 
 
+def own_address():
+    """One of the machine's that is not of the loopback, or None; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect(('192.0.2.1', 9))
+            return s.getsockname()[0]
+        except OSError:
+            return None
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as s:
+            s.bind(('::1', 0))
+            return True
+    except OSError:
+        return False
+
+
+def test_other_addresses():
+    """What listens on anything but the loopback says nothing without the token, to clients on the loopback neither."""
+    own = own_address()
+    cases = [('0.0.0.0', '127.0.0.1', True), ('127.0.0.2', '127.0.0.2', False)] + ([(own, own, True)] if own else [])
+    if has_ipv6():
+        cases += [('[::]', '::1', True), ('[::1]', '::1', False)]
+    with vgpud() as d:
+        for address, host, closed in cases:
+            with Agent(d.run, address=address + ':0', host=host) as a:
+                for path in ('/metrics', '/healthz'):
+                    assert a.ask(path, token=None)[0] == (401 if closed else 200), (address, path)
+                    assert a.ask(path, token=TOKEN + 'x')[0] == (401 if closed else 200), (address, path)
+                    assert a.ask(path)[0] == 200, (address, path)
+                assert a.ask('/v1/vms', token=None)[0] == 401, address
+                assert ('security' in a.json('/v1/openapi.json')['paths']['/metrics']['get']) == closed, address
+    print('addresses tried: ' + ', '.join(c[0] for c in cases))
+
+
 def refused(*words, token=None, mode=0o600):
     with tempfile.TemporaryDirectory(prefix='agent.') as tmp:
         path = pathlib.Path(tmp) / 'token'
@@ -573,10 +614,9 @@ def test_start():
 
 def main():
     test_start()
-    test_client_certificates()
-    test_many_vms()
-    test_dripping_reader()
-    print('ok test_start, test_client_certificates, test_many_vms, test_dripping_reader', flush=True)
+    for test in (test_client_certificates, test_other_addresses, test_many_vms, test_dripping_reader):
+        test()
+        print('ok', test.__name__, flush=True)
     with vgpud('devices=2') as d, Agent(d.run) as a:
         for test in (test_pages, test_metrics, test_token, test_changes, test_events, test_bad_requests,
                      test_random_requests, test_many_slow_clients, test_vgpud_gone):
