@@ -158,13 +158,15 @@ static double owed(const struct sched *s, struct sched_tenant *t, uint64_t now)
 	bool beside = (t->holding || t->heap_at) && (s->heap_len || s->holders > 1);
 	double most = beside ? (double)SCHED_OWED_QUANTA * (double)s->quantum : 0;
 
+	if (!t->reservation)
+		return 0;
 	if (now > t->owed_at && t->owed < most) {
 		t->owed += (double)(now - t->owed_at) * t->reservation / 100;
 		t->owed = t->owed > most ? most : t->owed;
 	}
 	if (now > t->owed_at)
 		t->owed_at = now;
-	return t->reservation ? t->owed : 0;
+	return t->owed;
 }
 
 static void park(struct sched *s, struct sched_tenant *t, uint64_t now)
@@ -548,6 +550,7 @@ void sched_tenant_set_limits(struct sched *s, struct sched_tenant *t, uint32_t c
 		s->unpark_at = now;
 	unlink_reserved(s, t);
 	owed(s, t, now);
+	t->owed_at = now;
 	if (!reservation || !t->reservation)
 		t->owed = 0;
 	if (t->reservation)
