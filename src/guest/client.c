@@ -153,10 +153,11 @@ static bool slot_done(struct vgpu_slot *s)
 	return atomic_load_explicit(&s->state, memory_order_acquire) == SLOT_DONE;
 }
 
-static bool spin_for(struct vgpu_client *cl, struct vgpu_slot *s, uint64_t until)
+static bool spin_for(struct vgpu_client *cl, struct vgpu_slot *s, uint64_t until, bool yield)
 {
-
 	do {
+		if (yield)
+			sched_yield();
 		for (int i = 0; i < 4 && !slot_done(s); i++)
 			vgpu_pause();
 		if (vgpu_load64(&cl->host->cpl_head) != __atomic_load_n(&cl->cpl_tail, __ATOMIC_RELAXED))
@@ -203,13 +204,13 @@ static void sleep_for(struct vgpu_client *cl, struct vgpu_slot *s)
 	pthread_mutex_unlock(&cl->sleep_lock);
 }
 
-/* An executor that was just woken, or waits for the device, takes longer than spinning pays for; and the kernel
- * may have put it on this very core, where it runs when we sleep. That says nothing about the next wait. */
+/* The kernel may have put an executor that was just woken on this very core, where it would wait until we have
+ * spun in vain: whoever finds it asleep spins politely, and learns nothing from it about the next wait. */
 static int wait_done(struct vgpu_client *cl, struct vgpu_slot *s, uint64_t extra_ns)
 {
 	uint64_t since = vgpu_now_ns();
 	bool asleep = vgpu_load32(&cl->host->sleeping) != 0;
-	bool quick = !asleep && spin_for(cl, s, since + cl->spin.budget_ns + extra_ns);
+	bool quick = spin_for(cl, s, since + cl->spin.budget_ns + extra_ns, asleep);
 
 	if (!asleep)
 		vgpu_spin_learn(&cl->spin, quick);
