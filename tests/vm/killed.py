@@ -13,7 +13,7 @@ import sys
 import time
 
 import qemu
-from tenants import READY, alive, finish, recovers, run, soon, start_loop, unscathed
+from tenants import READY, alive, finish, no_more, recovers, run, soon, start_loop, unscathed
 
 RECOVERY_S = 1.0  # half of all times at most, beyond what the program takes anyway: the guest is emulated
 LONGEST_S = 5.0
@@ -104,7 +104,7 @@ def case_qemu(ctx, calm):
     before = ctx.held()
     times = sorted(kill_qemu(ctx, n % 2) for n in range(ctx.a.qemus))
     soon(ctx.only_calm, 'only the calm VM to be served')
-    soon(lambda: ctx.held() == before, f'descriptors and memfds as before: {before}')
+    soon(lambda: no_more(ctx.held(), before), f'descriptors and memfds as before: {before}')
     with ctx.boot('qemu') as vm:
         vm.check(f'hostile --attack look --lives 1 --pattern {PATTERN}', 120)
     return f'{ctx.a.qemus} QEMUs killed, given back after {times[len(times) // 2]:.2f} s (median), {times[-1]:.2f} s (longest)'
