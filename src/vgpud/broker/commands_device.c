@@ -216,17 +216,22 @@ static struct vgpu_err *claim(const struct call *c, struct device *d, struct poo
 	return NULL;
 }
 
-static struct vgpu_err *cmd_add_to_pool(const struct call *c, json_t **data)
+static struct vgpu_err *need_pool_and_device(const struct call *c, struct pool **p, struct device **d)
 {
 	static const char *const keys[] = {"name", "device", NULL};
-	struct device *d;
-	struct pool *p;
 	struct vgpu_err *e = only(c, keys);
 
 	if (!e)
-		e = need_pool(c, &p);
-	if (!e)
-		e = need_device(c, "device", &d);
+		e = need_pool(c, p);
+	return e ? e : need_device(c, "device", d);
+}
+
+static struct vgpu_err *cmd_add_to_pool(const struct call *c, json_t **data)
+{
+	struct device *d;
+	struct pool *p;
+	struct vgpu_err *e = need_pool_and_device(c, &p, &d);
+
 	if (!e && d->pool == p)
 		e = err_new("device \"%s\" is in pool \"%s\" already", d->name, p->name);
 	if (!e && strcmp(d->pool->name, POOL_DEFAULT) && strcmp(p->name, POOL_DEFAULT))
@@ -236,15 +241,10 @@ static struct vgpu_err *cmd_add_to_pool(const struct call *c, json_t **data)
 
 static struct vgpu_err *cmd_remove_from_pool(const struct call *c, json_t **data)
 {
-	static const char *const keys[] = {"name", "device", NULL};
 	struct device *d;
 	struct pool *p;
-	struct vgpu_err *e = only(c, keys);
+	struct vgpu_err *e = need_pool_and_device(c, &p, &d);
 
-	if (!e)
-		e = need_pool(c, &p);
-	if (!e)
-		e = need_device(c, "device", &d);
 	if (!e && d->pool != p)
 		e = err_new("device \"%s\" is not in pool \"%s\"", d->name, p->name);
 	if (!e && !strcmp(p->name, POOL_DEFAULT))
