@@ -5,6 +5,7 @@
  *
  *   index      "0", of a MIG device "0:1"; null where NVML does not know it
  *   uuid, model, bus, numa_node, memory (bytes), driver: null: not known
+ *   nvlink     indices of the GPUs that NVLink joins to it; peers: their UUIDs; null: not known
  *   assigned   vgpud's device; "": none; null: vgpud cannot be asked
  *   note       why it cannot be assigned; "": it can
  */
@@ -92,24 +93,48 @@ static const char *get(json_t *row, const char *key)
 	return s ? s : "";
 }
 
-static void add_row(json_t *rows, const char *sys, const char *index, const char *uuid, const char *model, const char *bus,
-		    int64_t memory, const char *note)
+static json_t *add_row(json_t *rows, const char *sys, const char *index, const char *uuid, const char *model, const char *bus,
+		       int64_t memory, const char *note)
 {
-	json_array_append_new(rows, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:s}", "index", known(index), "uuid",
-		known(uuid), "model", known(model), "bus", known(bus), "numa_node", numa_node(sys, bus), "memory",
-		memory >= 0 ? json_integer(memory) : json_null(), "driver", pci_driver(sys, bus), "assigned", "note", note));
+	json_t *row = json_pack("{s:o, s:o, s:o, s:o, s:o, s:n, s:n, s:o, s:o, s:n, s:s}", "index", known(index), "uuid",
+		known(uuid), "model", known(model), "bus", known(bus), "numa_node", numa_node(sys, bus), "nvlink", "peers", "memory",
+		memory >= 0 ? json_integer(memory) : json_null(), "driver", pci_driver(sys, bus), "assigned", "note", note);
+
+	json_array_append_new(rows, row);
+	return row;
 }
 
-static void add_gpu(json_t *rows, const char *sys, const struct gpu *g, unsigned i)
+/* One whose UUID is not known cannot be assigned, so nobody need know that it is a peer. */
+static void add_peers(json_t *row, const struct gpu_sample *s, unsigned i)
 {
+	json_t *nvlink = json_array(), *peers = json_array();
+	char index[16];
+
+	for (unsigned k = 0; k < s->gpus; k++) {
+		if (!(s->gpu[i].peers >> k & 1) || !s->gpu[k].uuid[0])
+			continue;
+		snprintf(index, sizeof(index), "%u", k);
+		json_array_append_new(nvlink, json_string(index));
+		json_array_append_new(peers, json_string(s->gpu[k].uuid));
+	}
+	json_object_set_new(row, "nvlink", nvlink);
+	json_object_set_new(row, "peers", peers);
+}
+
+static void add_gpu(json_t *rows, const char *sys, const struct gpu_sample *s, unsigned i)
+{
+	const struct gpu *g = &s->gpu[i];
 	const char *note = g->value[GPU_LOST] == 1   ? "it does not answer"
 			   : g->value[GPU_MIG] == 1  ? "divided into MIG devices: assign one of these"
 			   : !g->uuid[0]	     ? "NVML does not tell its UUID" : "";
 	char index[24], bus[BUS_LEN] = "";
+	json_t *row;
 
 	bus_of(g->bus_id, bus);
 	snprintf(index, sizeof(index), "%u", i);
-	add_row(rows, sys, index, g->uuid, g->name, bus, g->value[GPU_MEMORY], note);
+	row = add_row(rows, sys, index, g->uuid, g->name, bus, g->value[GPU_MEMORY], note);
+	if (g->peers >= 0)
+		add_peers(row, s, i);
 	for (unsigned k = 0; k < g->instances; k++) {
 		const struct gpu_instance *m = &g->instance[k];
 
@@ -163,7 +188,7 @@ static json_t *scan(const char *sys, int *source_rc)
 	gpu_sample_once(&s, NVML_PATIENCE_MS);
 	*source_rc = s.rc;
 	for (unsigned i = 0; !s.rc && i < s.gpus; i++)
-		add_gpu(rows, sys, &s.gpu[i], i);
+		add_gpu(rows, sys, &s, i);
 	add_pci(rows, sys);
 	if (s.rc)
 		snprintf(source, sizeof(source), "PCI (%s)", gpu_error_text(s.rc));
@@ -184,6 +209,14 @@ static char *take_sys(struct admin *a)
 	return copy;
 }
 
+/* Those of vgpud.conf have no UUID that somebody gave them, but a place, which MIG devices share. */
+static bool is_device(json_t *row, json_t *d)
+{
+	if (get(d, "uuid")[0])
+		return !strcmp(get(d, "uuid"), get(row, "uuid"));
+	return get(d, "pci")[0] && !strcmp(get(d, "pci"), get(row, "bus")) && !strchr(get(row, "index"), ':');
+}
+
 static void mark_assigned(json_t *rows, json_t *devices)
 {
 	json_t *row, *d;
@@ -193,7 +226,7 @@ static void mark_assigned(json_t *rows, json_t *devices)
 		const char *name = "";
 
 		json_array_foreach(devices, k, d)
-			if (get(row, "uuid")[0] && !strcmp(get(d, "uuid"), get(row, "uuid")))
+			if (is_device(row, d))
 				name = get(d, "name");
 		json_object_set_new(row, "assigned", json_string(name));
 	}
@@ -266,6 +299,8 @@ static struct vgpu_err *resolve(json_t *query, json_t *found, int source_rc)
 		json_object_set(query, "pci", json_object_get(row, "bus"));
 	if (json_is_integer(json_object_get(row, "numa_node")))
 		json_object_set(query, "numa_node", json_object_get(row, "numa_node"));
+	if (json_is_array(json_object_get(row, "peers")))
+		json_object_set(query, "peers", json_object_get(row, "peers"));
 	json_object_set(query, "uuid", json_object_get(row, "uuid"));
 	return NULL;
 }

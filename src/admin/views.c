@@ -130,6 +130,7 @@ const struct view_column view_device[] = {
 	{"uuid", "UUID", VIEW_TEXT},
 	{"pci", "PCI address", VIEW_TEXT},
 	{"numa_node", "NUMA node", VIEW_COUNT},
+	{"peers", "NVLink joins it to", VIEW_LIST},
 	{"memory", "Memory", VIEW_BYTES},
 	{"memory_reserved", "Reserved for VMs", VIEW_BYTES},
 	{"reservation", "Time reserved", VIEW_OF_100},
@@ -216,7 +217,7 @@ const struct view_column view_health[] = {
 
 static const struct view_column scanned[] = {
 	{"index", "INDEX", VIEW_TEXT}, {"uuid", "UUID", VIEW_TEXT}, {"model", "MODEL", VIEW_TEXT}, {"bus", "BUS", VIEW_TEXT},
-	{"numa_node", "NUMA", VIEW_COUNT}, {"memory", "MEMORY", VIEW_BYTES}, {"driver", "DRIVER", VIEW_TEXT},
+	{"numa_node", "NUMA", VIEW_COUNT}, {"nvlink", "NVLINK", VIEW_LIST}, {"memory", "MEMORY", VIEW_BYTES}, {"driver", "DRIVER", VIEW_TEXT},
 	{"assigned", "ASSIGNED", VIEW_TEXT}, {"note", "NOTE", VIEW_TEXT}, {NULL}};
 
 const struct view_column view_gpus[] = {{"source", "Source", VIEW_TEXT}, {"gpus", "GPUs", VIEW_TABLE, scanned}, {NULL}};

@@ -129,6 +129,16 @@ bool nv_at(struct nv *nv, enum nv_fn fn, void *dev, unsigned which, unsigned *v)
 	return true;
 }
 
+bool nv_p2p(struct nv *nv, void *dev, void *peer, unsigned what, unsigned *status)
+{
+	unsigned n = 0;
+
+	if (!CALL(nv, NV_DeviceGetP2PStatus, (void *, void *, unsigned, unsigned *), dev, peer, what, &n))
+		return false;
+	*status = n;
+	return true;
+}
+
 bool nv_system_struct(struct nv *nv, enum nv_fn fn, void *out)
 {
 	return CALL(nv, fn, (void *), out);

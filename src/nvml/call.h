@@ -70,6 +70,10 @@ struct nv_utilization {
 	unsigned gpu, memory; /* percent */
 };
 
+/* nvmlGpuP2PCapsIndex_t and the largest nvmlGpuP2PStatus_t; 0: these two can */
+#define NV_P2P_NVLINK 2u
+#define NV_P2P_STATUS_MAX 6u
+
 enum nv_field_kind { NV_DOUBLE, NV_UINT, NV_ULONG, NV_ULONGLONG, NV_LONGLONG, NV_INT, NV_USHORT };
 
 struct nv_field {
@@ -116,6 +120,7 @@ bool nv_u32(struct nv *nv, enum nv_fn fn, void *dev, unsigned *v);
 bool nv_u64(struct nv *nv, enum nv_fn fn, void *dev, unsigned long long *v);
 bool nv_pair(struct nv *nv, enum nv_fn fn, void *dev, unsigned *a, unsigned *b);
 bool nv_at(struct nv *nv, enum nv_fn fn, void *dev, unsigned which, unsigned *v);
+bool nv_p2p(struct nv *nv, void *dev, void *peer, unsigned what, unsigned *status);
 bool nv_struct(struct nv *nv, enum nv_fn fn, void *dev, void *out);	  /* its version, if any, is the caller's */
 bool nv_id_struct(struct nv *nv, enum nv_fn fn, unsigned id, void *out);
 bool nv_handle(struct nv *nv, unsigned index, void **dev);

@@ -26,6 +26,7 @@ struct gpu_reader {
 	bool open;
 	void *events;
 	struct watched watched[NV_GPUS_MAX];
+	unsigned joined; /* so many GPUs were asked who NVLink joins to them */
 	struct gpu_sample s;
 };
 
@@ -330,6 +331,35 @@ static void read_gpu(struct gpu_reader *r, unsigned i)
 	}
 }
 
+/* True unless NVML does not tell. */
+static bool join(struct nv *nv, struct watched *a, struct watched *b, bool *joined)
+{
+	unsigned status;
+
+	if (!a->dev || !b->dev || !nv_p2p(nv, a->dev, b->dev, NV_P2P_NVLINK, &status) || status > NV_P2P_STATUS_MAX)
+		return false;
+	*joined = status == 0;
+	return true;
+}
+
+/* Cables and switches stay as they are while the driver is loaded: asked once. */
+static void read_peers(struct gpu_reader *r, unsigned n)
+{
+	if (n == r->joined)
+		return;
+	r->joined = n;
+	for (unsigned i = 0; i < n; i++)
+		r->s.gpu[i].peers = 0;
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned k = 0; k < i; k++) {
+			struct gpu *a = &r->s.gpu[i], *b = &r->s.gpu[k];
+			bool joined = false, known = join(&r->nv, &r->watched[i], &r->watched[k], &joined);
+
+			a->peers = !known || a->peers < 0 ? -1 : a->peers | (int64_t)joined << k;
+			b->peers = !known || b->peers < 0 ? -1 : b->peers | (int64_t)joined << i;
+		}
+}
+
 static void take_events(struct gpu_reader *r)
 {
 	for (unsigned n = 0; r->events && n < EVENTS_AT_ONCE; n++) {
@@ -370,6 +400,7 @@ const struct gpu_sample *gpu_read(struct gpu_reader *r)
 			read_gpu(r, i);
 		else
 			lose(&r->s.gpu[i]);
+	read_peers(r, r->s.gpus);
 	r->s.failures = r->nv.failures;
 	return &r->s;
 }
@@ -384,7 +415,8 @@ static bool ended(const char *s, size_t size)
 bool gpu_plausible(const struct gpu *g)
 {
 	if (!ended(g->name, sizeof(g->name)) || !ended(g->uuid, sizeof(g->uuid)) || !ended(g->bus_id, sizeof(g->bus_id)) ||
-	    !ended(g->serial, sizeof(g->serial)) || g->instances > GPU_INSTANCES || g->processes > GPU_PROCESSES)
+	    !ended(g->serial, sizeof(g->serial)) || g->instances > GPU_INSTANCES || g->processes > GPU_PROCESSES ||
+	    g->peers < -1 || g->peers >> NV_GPUS_MAX > 0)
 		return false;
 	for (unsigned i = 0; i < GPU_VALUES; i++)
 		if (g->value[i] < -1 || g->value[i] > gpu_values[i].most)

@@ -38,6 +38,7 @@ struct gpu_process {
 struct gpu {
 	char name[NV_TEXT], uuid[NV_TEXT], bus_id[32], serial[32];
 	int64_t value[GPU_VALUES]; /* as NVML counts it; -1: absent */
+	int64_t peers; /* bit n: NVLink joins GPU n to it, directly or through a switch; -1: absent */
 	uint32_t instances, processes;
 	struct gpu_instance instance[GPU_INSTANCES];
 	struct gpu_process process[GPU_PROCESSES];

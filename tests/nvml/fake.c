@@ -335,8 +335,12 @@ EXPORT int nvmlDeviceGetUUID(void *dev, char *out, unsigned size)
 	char uuid[64] = "";
 
 	ENTER(DeviceGetUUID);
+	if (mig < 0 && gpu_of(dev) < 0)
+		return 2;
 	if (mig < 0)
-		return gpu_of(dev) < 0 ? 2 : text_out(value(NULL, "GPU UUID"), out, size);
+		snprintf(uuid, sizeof(uuid), "%s", value(NULL, "GPU UUID"));
+	if (mig < 0 && gpu_of(dev) > 0)
+		uuid[strlen(uuid) - 1] = "0123456789abcdef"[gpu_of(dev) % 16];
 	if (from)
 		snprintf(uuid, sizeof(uuid), "%.*s", (int)strcspn(from, ")"), from);
 	return text_out(uuid, out, size);
@@ -540,6 +544,30 @@ EXPORT int nvmlDeviceGetNvLinkState(void *dev, unsigned link, unsigned *on)
 			return 0;
 		}
 	return NV_NOT_SUPPORTED;
+}
+
+static bool linked(int a, int b)
+{
+	const char *at = getenv("FAKE_NVML_LINKED");
+	int x, y, n = 0;
+
+	for (; sscanf(at, "%d-%d%n", &x, &y, &n) == 2; at += n)
+		if ((a == x && b == y) || (a == y && b == x))
+			return true;
+	return false;
+}
+
+EXPORT int nvmlDeviceGetP2PStatus(void *dev, void *peer, unsigned what, unsigned *status);
+EXPORT int nvmlDeviceGetP2PStatus(void *dev, void *peer, unsigned what, unsigned *status)
+{
+	ENTER(DeviceGetP2PStatus);
+	if (gpu_of(dev) < 0 || gpu_of(peer) < 0 || dev == peer || what != NV_P2P_NVLINK)
+		return 2;
+	if (!getenv("FAKE_NVML_LINKED"))
+		return NV_NOT_SUPPORTED;
+	if (!lie(status, sizeof(*status)))
+		*status = linked(gpu_of(dev), gpu_of(peer)) ? 0 : 5;
+	return 0;
 }
 
 /* Of the GPU itself: in MIG mode too, where programs are listed with their instances. */

@@ -2,9 +2,10 @@
 /*
  * A libnvidia-ml.so.1 whose numbers are those of a capture of real nvidia-smi output, and which fails on demand. What
  * the capture does not say is NVML_ERROR_NOT_SUPPORTED. Its GPUs are the one of the capture, as often as wanted, on
- * following buses. Environment:
+ * following buses, the last digit of its UUID counted up. Environment:
  *   FAKE_NVML_CAPTURE=FILE   needed
  *   FAKE_NVML_GPUS=N         1
+ *   FAKE_NVML_LINKED="0-2 1-3"  NVLink joins these GPUs, no others; without it, NVML does not tell
  *   FAKE_NVML=FAULT          from the start
  *   FAKE_NVML_CONTROL=FILE   a FAULT to take from there, looked for at every DeviceGetCount_v2
  * FAULT: "FUNCTION:NTH:HOW"; function without "nvml", NTH call of it from now on, 0: every one; HOW: error=N, lie=BYTE

@@ -52,6 +52,8 @@ static void believable(const struct gpu *g, const struct gpu *was, const char *f
 		if (g->value[v] != -1 && g->value[v] != was->value[v] && v != GPU_LOST && v != GPU_LINKS && v != GPU_LINKS_UP &&
 		    v != GPU_MIG_DEVICES && !counter(v))
 			fail_msg("%s: %s is %lld, was %lld", fault, gpu_values[v].key, (long long)g->value[v], (long long)was->value[v]);
+	if (g->peers != -1 && g->peers != was->peers)
+		fail_msg("%s: peers are %#llx, were %#llx", fault, (unsigned long long)g->peers, (unsigned long long)was->peers);
 	for (unsigned i = 0; i < g->instances; i++) {
 		printable(g->instance[i].uuid, NV_TEXT);
 		assert_true(g->instance[i].memory <= was->value[GPU_MEMORY]);
@@ -176,6 +178,26 @@ static void test_lies(void **state)
 		}
 }
 
+/* Who is joined to whom; one who is not asked, or does not say, is not "joined to nobody". */
+static void test_peers(void **state)
+{
+	struct gpu_reader *r = gpu_reader_new();
+	const struct gpu_sample *s;
+
+	assert_int_equal(base.gpu[0].peers, 1 << 1);
+	assert_int_equal(base.gpu[1].peers, 1 << 0);
+	s = gpu_read(r);
+	s = gpu_read(r);
+	assert_int_equal(fake_nvml_calls("DeviceGetP2PStatus"), 1); /* one pair, once */
+	assert_int_equal(s->gpu[1].peers, 1 << 0);
+	gpu_reader_free(r);
+	fake_nvml_fault("DeviceGetP2PStatus:0:error=3");
+	r = gpu_reader_new();
+	assert_int_equal(gpu_read(r)->gpu[0].peers, -1);
+	gpu_reader_free(r);
+	fake_nvml_fault(NULL);
+}
+
 static void test_vanishing(void **state)
 {
 	struct gpu_reader *r = gpu_reader_new();
@@ -218,7 +240,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_values), cmocka_unit_test(test_errors), cmocka_unit_test(test_lies),
-		cmocka_unit_test(test_vanishing), cmocka_unit_test(test_xid),
+		cmocka_unit_test(test_peers), cmocka_unit_test(test_vanishing), cmocka_unit_test(test_xid),
 	};
 
 	return cmocka_run_group_tests(tests, take_base, NULL);

@@ -22,10 +22,14 @@ UUID = 'GPU-736f6674-6375-6461-0000-000000000000'  # softcuda's first device
 UNKNOWN = 'GPU-00000000-0000-0000-0000-000000000000'
 
 
+def uuid(n):
+    return f'{UUID[:-1]}{n}'
+
+
 class Machine:
     """What a GPU server shows: NVML with `gpus` GPUs, two GPUs in PCI that it knows, one that vfio-pci has, and others."""
 
-    def __init__(self, directory, capture='h200', gpus=2, fault=None):
+    def __init__(self, directory, capture='h200', gpus=2, fault=None, linked=None):
         self.dir = pathlib.Path(directory)
         self.sys = self.dir / 'sys'
         for bus, vendor, kind, device, node, driver in (
@@ -39,6 +43,8 @@ class Machine:
             (d / 'driver').symlink_to(f'../../../bus/pci/drivers/{driver}')
         self.env = {k: v for k, v in os.environ.items() if k != 'LD_LIBRARY_PATH'}  # Meson's names the fake
         self.env['FAKE_NVML_GPUS'] = str(gpus)
+        if linked is not None:
+            self.env['FAKE_NVML_LINKED'] = linked
         if capture:
             text = (CAPTURES / f'{capture}.txt').read_text().replace(UNKNOWN, UUID)
             (self.dir / 'capture').write_text(text)
@@ -69,10 +75,11 @@ def test_scan():
     with machine() as m:
         source, gpus = m.scan(m.dir)
         assert source == 'NVML of driver 590.48.01', source
-        h200 = dict(uuid=UUID, model='NVIDIA H200', memory=143771 << 20, driver='nvidia', assigned=None, note='')
-        assert gpus[:2] == [dict(h200, index='0', bus='0000:83:00.0', numa_node=1), dict(h200, index='1', bus='0000:84:00.0', numa_node=None)]
+        h200 = dict(model='NVIDIA H200', memory=143771 << 20, driver='nvidia', nvlink=None, peers=None, assigned=None, note='')
+        assert gpus[:2] == [dict(h200, index='0', uuid=UUID, bus='0000:83:00.0', numa_node=1),
+                            dict(h200, index='1', uuid=uuid(1), bus='0000:84:00.0', numa_node=None)]
         assert len(gpus) == 3 and gpus[2].pop('note'), gpus
-        assert gpus[2] == dict(index=None, uuid=None, model='PCI device 10de:2684', bus='0000:c1:00.0', numa_node=0, memory=None,
+        assert gpus[2] == dict(index=None, uuid=None, model='PCI device 10de:2684', bus='0000:c1:00.0', numa_node=0, nvlink=None, peers=None, memory=None,
                                driver='vfio-pci', assigned=None), gpus[2]
         text = m.admin(m.dir, 'scan-gpus', '--sys', str(m.sys)).splitlines()
         assert text[0].split() == ['Source:', *source.split()] and '0000:c1:00.0' in text[-1] and 'vfio-pci' in text[-1], text
@@ -136,6 +143,46 @@ def test_assign():
         assert (d['name'], d['pci'], d['numa_node'], d['serves']) == ('big', '0000:83:00.0', 1, True), d
 
 
+def test_nvlink():
+    """Who is joined to whom reaches vgpud, and a VM is not put where it breaks a pair that is free."""
+    with machine(gpus=4, linked='0-2 1-3') as m:
+        rows = {g['index']: g for g in m.scan(m.dir)[1]}
+        assert [rows[i]['nvlink'] for i in '0123'] == [['2'], ['3'], ['0'], ['1']] and rows[None]['nvlink'] is None, rows
+        assert rows['0']['peers'] == [uuid(2)]
+        os.environ['SOFTCUDA_DEVICES'] = '4'
+        with Vgpud(f'gpu-driver={SOFTCUDA}') as v:
+            for i in range(4):
+                m.assign(v.run, str(i))
+            devices = {d['name']: d for d in v.ok('list-devices')}
+            assert [devices[n]['peers'] for n in ('gpu0', 'gpu1', 'gpu2', 'gpu3')] == [['gpu2'], ['gpu3'], ['gpu0'], ['gpu1']], devices
+            placed = [v.ok('register-vm', name=n, quota=G // 4) and v.ok('show-vm', name=n) for n in 'ab']
+            assert [p['device'] for p in placed] == ['gpu0', 'gpu2'], placed
+            assert 'NVLink' in placed[1]['placed'], placed[1]
+            v.stop()
+            v.start()
+            devices = {d['name']: d for d in v.ok('list-devices')}
+            assert devices['gpu1']['peers'] == ['gpu3'] and devices['softcuda0']['peers'] == [], devices
+            for bad in ('GPU-1', [uuid(1), 7], [uuid(1)[:-1]], [uuid(1)] * 32):
+                r = v.ask('assign-gpu', uuid=UNKNOWN, peers=bad)
+                assert not r['ok'] and r['error'].startswith('peers: '), r
+        del os.environ['SOFTCUDA_DEVICES']
+
+
+def test_place_by_the_driver():
+    """vgpud.conf's own devices: where they are is what their driver says."""
+    with machine() as m, Vgpud() as v:
+        lib = m.dir / 'libcuda.so.1'
+        lib.symlink_to(SOFTCUDA)
+        m.dir.chmod(0o711)
+        v.stop()
+        v.driver = lib
+        v.start()
+        d, = v.ok('list-devices')
+        assert (d['name'], d['pci'], d['numa_node'], d['uuid']) == ('cuda0', '0000:00:00.0', 0, ''), d
+        (m.dir / 'capture').write_text((m.dir / 'capture').read_text().replace('00000000:83:00.0', '00000000:00:00.0'))
+        assert [g['assigned'] for g in m.scan(v.run)[1]][:2] == ['cuda0', ''], 'in use, although not assigned by anybody'
+
+
 def test_assign_mig():
     """The GPU as a whole is not to be had; of a MIG device it is its own UUID that vgpud is given."""
     with machine(capture='h200-mig', gpus=1) as m, Vgpud(f'gpu-driver={SOFTCUDA}') as v:
@@ -152,7 +199,7 @@ def test_completion():
                  '_vgpu_admin; printf "%s\\n" "${COMPREPLY[@]}"'
         r = subprocess.run(['bash', '-c', script], text=True, capture_output=True, timeout=30,
                            env=dict(m.env, PATH=f"{m.dir}/bin:{os.environ['PATH']}", VGPU_RUN_DIR=str(m.dir)))
-        assert set(r.stdout.split()) == {UUID}, r
+        assert set(r.stdout.split()) == {UUID, uuid(1)}, r
 
 
 if __name__ == '__main__':

@@ -39,6 +39,7 @@ struct sqlite3;
 #define POOLS_MAX 64u
 #define POOL_DEFAULT "default"
 #define DEVICE_REASON_LEN 200
+#define DEVICE_PEERS_LEN (31 * IPC_UUID_LEN) /* as many GPUs as NVML counts, less itself */
 
 struct vm {
 	struct list node;
@@ -161,8 +162,10 @@ struct device {
 	bool absent; /* a VM is on it, but neither configuration nor state.db know it any more */
 	enum device_state state;
 	char reason[DEVICE_REASON_LEN]; /* not UP: why */
-	char pci[32], peers[DEVICE_REASON_LEN]; /* as assign-gpu was told; peers: UUIDs that NVLink joins to it */
-	uint32_t numa_node; /* PLACE_NODE_NONE: not known */
+	/* As assign-gpu was told, else as the driver says; empty, PLACE_NODE_NONE: not known. peers, which only the former
+	 * tells: UUIDs of GPUs that NVLink joins to it, with spaces between. */
+	char pci[32], peers[DEVICE_PEERS_LEN];
+	uint32_t numa_node;
 	uint64_t losses;
 	struct bexec *probe; /* runs now */
 	bool probe_ok, answered; /* answered: some probe has ended */
@@ -254,6 +257,7 @@ bool vm_counts_on(const struct vm *vm, const struct device *d); /* there, or soo
 uint64_t device_reserved(const struct device *d);
 uint64_t device_reservations(const struct device *d, const struct vm *but); /* percent */
 unsigned device_vms(const struct device *d);
+bool device_linked(const struct device *a, const struct device *b); /* by NVLink, as far as is known */
 /* The best device of the pool for these settings; why[PLACE_WHY_LEN]. self: not counted; NULL: a new VM. */
 struct vgpu_err *vm_choose(struct pool *p, const struct vm *self, const struct vm_settings *s, struct device **out, char *why);
 /* At once, or at its next connection. */

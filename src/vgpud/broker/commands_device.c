@@ -2,6 +2,7 @@
 /* Commands about pools and devices, and where VMs are. Refused ones change nothing. */
 #include "vgpud/broker/commands.h"
 #include "base/log.h"
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -415,12 +416,41 @@ static struct vgpu_err *free_name(const struct broker *b, const char *wish, char
 	return check_name(out);
 }
 
+/* As NVIDIA writes it: "GPU-" or "MIG-", then 8-4-4-4-12 hex digits. */
+static bool is_uuid(const char *s)
+{
+	static const char shape[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+	size_t i = 0;
+
+	if (!s || (strncmp(s, "GPU-", 4) && strncmp(s, "MIG-", 4)))
+		return false;
+	for (s += 4; s[i] && (shape[i] == 'x' ? isxdigit((unsigned char)s[i]) != 0 : s[i] == shape[i]); i++)
+		;
+	return !s[i] && !shape[i];
+}
+
+/* An array of UUIDs, to a text with spaces between them; without it, none. */
+static struct vgpu_err *get_peers(const struct call *c, char out[DEVICE_PEERS_LEN])
+{
+	json_t *list = json_object_get(c->query, "peers"), *one;
+	size_t at = 0, i;
+
+	out[0] = 0;
+	if (list && (!json_is_array(list) || json_array_size(list) > DEVICE_PEERS_LEN / IPC_UUID_LEN))
+		return err_new("peers: not a list of at most %d UUIDs", DEVICE_PEERS_LEN / IPC_UUID_LEN);
+	json_array_foreach(list, i, one) {
+		if (!is_uuid(json_string_value(one)))
+			return err_new("peers: \"%.48s\" is not the UUID of a GPU", json_is_string(one) ? json_string_value(one) : "");
+		at += (size_t)snprintf(out + at, DEVICE_PEERS_LEN - at, "%s%s", i ? " " : "", json_string_value(one));
+	}
+	return NULL;
+}
+
 static struct vgpu_err *may_assign(const struct broker *b, const char *uuid)
 {
 	unsigned n = 0;
 
-	if (!uuid || strlen(uuid) >= IPC_UUID_LEN || (strncmp(uuid, "GPU-", 4) && strncmp(uuid, "MIG-", 4)) ||
-	    uuid[strspn(uuid, "GPUMIabcdefABCDEF0123456789-")])
+	if (!is_uuid(uuid))
 		return err_new("uuid: \"%.48s\" is not the UUID of a GPU or MIG instance, as vgpu-admin scan-gpus shows it", uuid ? uuid : "");
 	if (!b->cfg.gpu_library[0])
 		return err_new("uuid: there is no gpu-driver: NVIDIA's is not installed, or vgpud.conf chose one driver for all");
@@ -436,10 +466,10 @@ static struct vgpu_err *may_assign(const struct broker *b, const char *uuid)
 static struct vgpu_err *cmd_assign(const struct call *c, json_t **data)
 {
 	static const char *const keys[] = {"uuid", "name", "pool", "pci", "numa_node", "peers", NULL};
-	const char *uuid = get(c, "uuid"), *pci = get(c, "pci"), *peers = get(c, "peers");
+	const char *uuid = get(c, "uuid"), *pci = get(c, "pci");
 	json_t *node = json_object_get(c->query, "numa_node");
 	struct ipc_device id = {0};
-	char name[IPC_NAME_LEN];
+	char name[IPC_NAME_LEN], peers[DEVICE_PEERS_LEN];
 	struct device *d = NULL;
 	struct pool *p = NULL;
 	struct vgpu_err *e = only(c, keys);
@@ -450,6 +480,8 @@ static struct vgpu_err *cmd_assign(const struct call *c, json_t **data)
 		e = get_pool(c, "pool", &p);
 	if (!e)
 		e = free_name(c->broker, get(c, "name"), name);
+	if (!e)
+		e = get_peers(c, peers);
 	if (e)
 		return e;
 	strcpy(id.uuid, uuid);
@@ -459,7 +491,7 @@ static struct vgpu_err *cmd_assign(const struct call *c, json_t **data)
 	d->state = DEVICE_DRAINED;
 	snprintf(d->reason, sizeof(d->reason), "being assigned");
 	snprintf(d->pci, sizeof(d->pci), "%s", pci ? pci : "");
-	snprintf(d->peers, sizeof(d->peers), "%s", peers ? peers : "");
+	strcpy(d->peers, peers);
 	if (json_is_integer(node) && json_integer_value(node) >= 0 && json_integer_value(node) < UINT32_MAX)
 		d->numa_node = (uint32_t)json_integer_value(node);
 	device_set_pool(d, p);

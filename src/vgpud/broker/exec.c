@@ -2,6 +2,7 @@
 /* Executors as the broker sees them: typed messages in, results out, quota, watchdog. */
 #include "vgpud/broker/broker.h"
 #include "base/log.h"
+#include "cuda/cuda.h"
 #include "wire/geometry.h"
 #include <errno.h>
 #include <limits.h>
@@ -402,6 +403,22 @@ static void reply(struct bexec *x, int rc)
 		channel_fail(x->channel, VGPU_ERR_PROTOCOL);
 }
 
+/* What the driver says of a device's place; an assigned one keeps what assign-gpu was told. */
+static void learn_place(struct device *d)
+{
+	const vg_s32 *attr = d->info.attr;
+	bool told = d->id.uuid[0];
+
+	if (d->cpu || attr[CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID] == VGPU_ATTR_UNKNOWN)
+		return;
+	if (!told || !d->pci[0])
+		snprintf(d->pci, sizeof(d->pci), "%04x:%02x:%02x.0", (unsigned)attr[CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID] & 0xffff,
+			 (unsigned)attr[CU_DEVICE_ATTRIBUTE_PCI_BUS_ID] & 0xff, (unsigned)attr[CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID] & 0x1f);
+	if ((!told || d->numa_node == PLACE_NODE_NONE) && attr[CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID] != VGPU_ATTR_UNKNOWN &&
+	    attr[CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID] >= 0)
+		d->numa_node = (uint32_t)attr[CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID];
+}
+
 static void on_device(struct bexec *x, const void *p)
 {
 	const struct ipc_x_device *m = p;
@@ -412,6 +429,7 @@ static void on_device(struct bexec *x, const void *p)
 	x->device->info.name[sizeof(m->info.name) - 1] = 0;
 	x->device->known = true;
 	x->device->probe_ok = true;
+	learn_place(x->device);
 }
 
 static void on_ready(struct bexec *x, const void *p)

@@ -136,7 +136,12 @@ unsigned device_vms(const struct device *d)
 
 /* ---- placement ---- */
 
-/* peers: UUIDs with spaces between. */
+/* Either may have been assigned when the other's UUID was not to be had. */
+bool device_linked(const struct device *a, const struct device *b)
+{
+	return a != b && ((b->id.uuid[0] && strstr(a->peers, b->id.uuid)) || (a->id.uuid[0] && strstr(b->peers, a->id.uuid)));
+}
+
 static unsigned idle_peers(const struct device *d)
 {
 	unsigned n = 0;
@@ -144,7 +149,7 @@ static unsigned idle_peers(const struct device *d)
 	list_for_each(it, &d->broker->devices) {
 		const struct device *o = list_entry(it, struct device, node);
 
-		n += o != d && o->id.uuid[0] && strstr(d->peers, o->id.uuid) && !device_vms(o);
+		n += device_serves(o) && device_linked(d, o) && !device_vms(o);
 	}
 	return n;
 }

@@ -360,7 +360,7 @@ struct saved_pool {
 };
 
 struct saved_device {
-	char name[IPC_NAME_LEN], pool[IPC_NAME_LEN], uuid[IPC_UUID_LEN], pci[32], peers[DEVICE_REASON_LEN], reason[DEVICE_REASON_LEN];
+	char name[IPC_NAME_LEN], pool[IPC_NAME_LEN], uuid[IPC_UUID_LEN], pci[32], peers[DEVICE_PEERS_LEN], reason[DEVICE_REASON_LEN];
 	uint32_t numa_node, state;
 };
 

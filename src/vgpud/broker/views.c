@@ -132,12 +132,26 @@ static double handover_us(uint64_t n, uint64_t ns)
 	return n ? (double)ns / (double)n / 1e3 : 0.0;
 }
 
+/* vgpud's devices that NVLink joins to it, as far as is known. */
+static json_t *peers_of(const struct device *d)
+{
+	json_t *names = json_array();
+
+	list_for_each(n, &d->broker->devices) {
+		const struct device *o = list_entry(n, struct device, node);
+
+		if (!o->doomed && device_linked(d, o))
+			json_array_append_new(names, json_string(o->name));
+	}
+	return names;
+}
+
 json_t *device_view(const struct device *d)
 {
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:b, s:I, s:I}",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:b, s:I, s:I}",
 		"name", d->name, "model", d->info.name, "pool", d->pool->name, "policy", d->sched.concurrent ? "concurrent" : "exclusive",
 		"state", device_state_name(d), "reason", d->reason, "uuid", d->id.uuid, "pci", d->pci, "numa_node",
-		d->numa_node == PLACE_NODE_NONE ? json_null() : json_integer(d->numa_node), "memory", (json_int_t)d->info.total_mem,
+		d->numa_node == PLACE_NODE_NONE ? json_null() : json_integer(d->numa_node), "peers", peers_of(d), "memory", (json_int_t)d->info.total_mem,
 		"memory_reserved", (json_int_t)device_reserved(d), "reservation", (json_int_t)device_reservations(d, NULL), "shares",
 		(json_int_t)shares_on(d), "vms", (json_int_t)device_vms(d), "executors", (json_int_t)executors_on(d), "handovers",
 		(json_int_t)d->handovers, "handover_mean_us", handover_us(d->handovers, d->handover_wait_ns), "busy_seconds",
