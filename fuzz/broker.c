@@ -72,6 +72,10 @@ void state_device(struct device *d)
 {
 }
 
+void state_forget_device(struct device *d)
+{
+}
+
 void state_copy(struct broker *b_)
 {
 }

@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Several devices: pools, placement, moving, devices that go out of service and come back."""
+import contextlib
 import mmap
 import os
 import pathlib
 import shutil
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -233,12 +235,44 @@ def test_a_restart_keeps_it_all():
         v.start()
         assert everything(v) == before
         running(v, 'a').close()
+
+
+def names(v):
+    return [d['name'] for d in v.ok('list-devices')]
+
+
+def stored(v):
+    with contextlib.closing(sqlite3.connect(v.dir / 'state/state.db')) as db:
+        return {name for name, in db.execute('SELECT name FROM devices')}
+
+
+def test_a_device_leaves_the_configuration():
+    """Who was on it goes elsewhere; if that cannot be, it is kept, and said to be removed, until nobody is on it."""
+    with Vgpud(*FOUR) as v:
+        two_pools(v)
+        v.ok('register-vm', name='a', quota=G // 2, pool='fast')
+        v.ok('register-vm', name='b', quota=G // 2, pool='fast')
+        v.ok('drain-device', name='softcuda1', reason='fan')
+        assert sorted((where(v, 'a'), where(v, 'b'))) == ['softcuda2', 'softcuda3']
         v.stop()
-        v.options.append('devices=2')  # softcuda2, where a is, is not there any more
+        v.options.append('devices=3')
         v.start()
-        a = v.ok('show-vm', name='a')
-        assert a['device'] == 'softcuda2' and not device(v, 'softcuda2')['serves'], a
-        assert any('softcuda2' in x['text'] for x in v.ok('health')['problems'])
+        assert names(v) == ['softcuda0', 'softcuda1', 'softcuda2'] and stored(v) == {'softcuda1', 'softcuda2'}, (names(v), stored(v))
+        assert where(v, 'a') == where(v, 'b') == 'softcuda2', 'at once, not at the next connection'
+        events = [(e['kind'], e['vm']) for e in v.ok('events')]
+        assert ('device-removed', 'softcuda3') in events and ('moved', 'b') in events, events
+        assert [x['text'] for x in v.ok('health')['problems']] == ['device softcuda1 is drained: fan']
+        v.stop()
+        v.options.append('devices=1')  # and now pool "fast" is empty
+        v.start()
+        assert names(v) == ['softcuda0', 'softcuda2'] and stored(v) == {'softcuda2'}, 'nobody was on the drained one'
+        d = device(v, 'softcuda2')
+        assert (d['state'], d['serves'], d['pool'], d['vms']) == ('removed', False, 'fast', 2), d
+        problems = [x['text'] for x in v.ok('health')['problems']]
+        assert problems == ['device softcuda2 is removed: vgpud.conf does not name it any more'], problems
+        for cmd in ('drain-device', 'undrain-device'):
+            refused(v, 'does not name it', cmd, name='softcuda2')
+        refused(v, 'is on it', 'remove-from-pool', name='fast', device='softcuda2')
         p = Peer(v.run, 'a')
         p.want(1)
         p.wait_state(DEAD)
@@ -247,6 +281,13 @@ def test_a_restart_keeps_it_all():
         gone(v, 'a')
         v.ok('set-pool', name='a', pool='default')
         running(v, 'a').close()
+        v.ok('remove-vm', name='b')
+        wait_for('it is forgotten', lambda: names(v) == ['softcuda0'])
+        assert stored(v) == set() and v.ok('health')['healthy']
+        v.stop()
+        v.options.append('devices=4')
+        v.start()
+        assert device(v, 'softcuda2')['serves'] and device(v, 'softcuda2')['pool'] == 'default', 'a new one'
 
 
 def spin(v, tenant, seconds):

@@ -159,7 +159,7 @@ struct device {
 	char name[IPC_NAME_LEN];
 	struct ipc_device id;
 	bool cpu;    /* softcuda */
-	bool absent; /* a VM is on it, but neither configuration nor state.db know it any more */
+	bool absent; /* vgpud.conf does not name it any more; forgotten as soon as no VM is on it */
 	enum device_state state;
 	char reason[DEVICE_REASON_LEN]; /* not UP: why */
 	/* As assign-gpu was told, else as the driver says; empty, PLACE_NODE_NONE: not known. peers, which only the former
@@ -328,6 +328,10 @@ void device_follow_policy(struct device *d); /* its pool's or the configuration'
 struct device *device_new(struct broker *b, const char *name, const struct ipc_device *id); /* NULL: no memory */
 void device_free(struct device *d); /* nothing is on it any more */
 void devices_reap(struct broker *b); /* frees the doomed that no process knows */
+/* The configuration does not name it. NULL: no memory. */
+struct device *device_absent(struct broker *b, const char *name);
+/* Whoever is on an absent device goes elsewhere as soon as that can be; then it is forgotten. */
+void devices_leave(struct broker *b);
 bool devices_answered(const struct broker *b); /* every first probe has ended */
 void devices_settle(struct broker *b);
 void devices_reconfigured(struct broker *b); /* quantum and policy, at once */
@@ -385,6 +389,7 @@ void state_fault(struct vm *vm, const char *kind);
 /* Where a VM is, what became of a device: not worth an error of its own, as with faults. */
 void state_place(struct vm *vm);
 void state_device(struct device *d);
+void state_forget_device(struct device *d);
 /* Renews the copy a later broker falls back on. */
 void state_copy(struct broker *b);
 /* Rows as objects; arg, or NULL, is bound to the query's only parameter. */

@@ -349,7 +349,7 @@ static struct vgpu_err *cmd_drain(const struct call *c, json_t **data)
 		e = need_device(c, "name", &d);
 	if (!e && reason && strlen(reason) >= sizeof(d->reason))
 		e = err_new("reason: longer than %zu bytes", sizeof(d->reason) - 1);
-	if (!e && d->state != DEVICE_UP)
+	if (!e && (d->state != DEVICE_UP || d->absent))
 		e = err_new("device \"%s\" is %s already: %s", d->name, device_state_name(d), d->reason);
 	if (!e && d->wanted)
 		e = err_new("device \"%s\" is being looked at: try again", d->name);

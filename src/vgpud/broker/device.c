@@ -228,6 +228,44 @@ void devices_reap(struct broker *b)
 	}
 }
 
+struct device *device_absent(struct broker *b, const char *name)
+{
+	struct device *d = device_new(b, name, &(struct ipc_device){0});
+
+	if (!d)
+		return NULL;
+	d->absent = true;
+	snprintf(d->reason, sizeof(d->reason), "vgpud.conf does not name it any more");
+	return d;
+}
+
+static void leave(struct device *d)
+{
+	list_for_each(n, &d->broker->vms) {
+		struct vm *vm = list_entry(n, struct vm, node);
+
+		if (vm_counts_on(vm, d))
+			vm_settle(vm);
+	}
+	if (device_vms(d))
+		return;
+	log_info("device %s is forgotten: %s", d->name, d->reason);
+	event_add(d->broker, "device-removed", d->name, "%s", d->reason);
+	d->doomed = true;
+	state_forget_device(d);
+}
+
+void devices_leave(struct broker *b)
+{
+	list_for_each(n, &b->devices) {
+		struct device *d = list_entry(n, struct device, node);
+
+		if (d->absent && !d->doomed)
+			leave(d);
+	}
+	devices_reap(b);
+}
+
 void devices_end(struct broker *b)
 {
 	list_for_each(n, &b->devices)

@@ -7,6 +7,8 @@
  *   UP       serves
  *   DRAINED  an administrator took it out: nothing new starts; what runs goes on, unless it was to be ended
  *   LOST     a probe failed: what ran on it has been ended. Until undrain-device, which probes again
+ *
+ * One that vgpud.conf no longer names is none of these ("removed"): it stays until no VM is on it any more.
  */
 #include "vgpud/broker/broker.h"
 #include "base/log.h"
@@ -21,7 +23,7 @@ const char *device_state_name(const struct device *d)
 {
 	static const char *const names[] = {[DEVICE_UP] = "up", [DEVICE_DRAINED] = "drained", [DEVICE_LOST] = "lost"};
 
-	return names[d->state];
+	return d->absent ? "removed" : names[d->state];
 }
 
 bool device_serves(const struct device *d)

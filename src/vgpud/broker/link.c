@@ -34,6 +34,7 @@ void broker_ready(struct broker *b, const char *error)
 	if (!error) {
 		b->keeper.state = IPC_S_RUN;
 		conns_settle(b);
+		devices_leave(b);
 	}
 }
 

@@ -23,6 +23,8 @@ static void on_period(struct loop_io *io, uint32_t events)
 		device_watch(list_entry(it, struct device, node), now);
 		spare_step(list_entry(it, struct device, node), now);
 	}
+	if (b->ready)
+		devices_leave(b);
 	devices_step(b, now); /* the timeline goes on for a holder nobody disturbs */
 	list_for_each(it, &b->conns) {
 		struct bconn *c = list_entry(it, struct bconn, node);

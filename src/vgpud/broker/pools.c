@@ -233,21 +233,20 @@ void vm_go(struct vm *vm, struct pool *p, struct device *d, const char *why)
 void vm_settle(struct vm *vm)
 {
 	cleanup_err struct vgpu_err *e = NULL;
+	struct device *d, *was = vm->device;
 	char why[PLACE_WHY_LEN];
-	struct device *d;
 
 	if (!at_rest(vm))
 		return;
-	if (vm->next) {
+	if (vm->next)
 		move(vm, vm->next);
-	} else if (!device_serves(vm->device)) {
+	if (!device_serves(vm->device)) {
 		e = vm_choose(vm->pool, vm, &vm->set, &d, why);
-		if (e || d == vm->device)
-			return;
-		vm_go(vm, vm->pool, d, why);
-	} else {
-		return;
+		if (!e && d != vm->device)
+			vm_go(vm, vm->pool, d, why);
 	}
+	if (vm->device == was)
+		return;
 	event_add(vm->broker, "moved", vm->set.name, "to %s", vm->device->name);
 	state_place(vm);
 }

@@ -194,7 +194,7 @@ static struct vgpu_err *add_pool(struct broker *b, const char *name, bool concur
 	return NULL;
 }
 
-/* Of those the configuration names, what was said about them; one it does not name (any more) is nobody's. */
+/* What was said about it, whether or not the configuration names it still. */
 static struct vgpu_err *add_device(struct broker *b, const struct device_row *r)
 {
 	struct device *d = device_by_name(b, r->name);
@@ -204,11 +204,13 @@ static struct vgpu_err *add_device(struct broker *b, const struct device_row *r)
 	if (!p || r->state < 0 || r->state > DEVICE_LOST || strlen(r->uuid) >= sizeof(id.uuid) || strlen(r->name) >= sizeof(d->name))
 		return bad_row(b, "a device's pool, state or name", r->state);
 	strcpy(id.uuid, r->uuid);
-	if (!d && id.uuid[0])
-		d = device_new(b, r->name, &id);
 	if (!d)
-		return NULL;
+		d = id.uuid[0] ? device_new(b, r->name, &id) : device_absent(b, r->name);
+	if (!d)
+		return err_new("out of memory");
 	device_set_pool(d, p);
+	if (d->absent)
+		return NULL;
 	d->state = (enum device_state)r->state;
 	d->numa_node = (uint32_t)r->numa_node;
 	snprintf(d->pci, sizeof(d->pci), "%s", r->pci);
@@ -227,13 +229,7 @@ static struct device *device_of(struct broker *b, const struct pool *p, const ch
 	list_for_each(n, &b->devices)
 		if (!name[0] && list_entry(n, struct device, node)->pool == p)
 			return list_entry(n, struct device, node);
-	d = device_new(b, name[0] ? name : "none", &(struct ipc_device){0});
-	if (!d)
-		return NULL;
-	d->absent = true;
-	snprintf(d->reason, sizeof(d->reason), "vgpud.conf does not name it any more");
-	log_warning("device %s: VMs are on it, but %s", d->name, d->reason);
-	return d;
+	return device_absent(b, name[0] ? name : "none");
 }
 
 static struct vgpu_err *add_vm(struct broker *b, struct vm_settings *s, const char *pool, const char *device, const char *next,
@@ -402,6 +398,8 @@ void state_copy(struct broker *b)
 		const struct device *d = list_entry(it, struct device, node);
 		struct saved_device s = {.numa_node = d->numa_node, .state = d->state};
 
+		if (d->doomed)
+			continue;
 		strcpy(s.name, d->name);
 		strcpy(s.pool, d->pool->name);
 		strcpy(s.uuid, d->id.uuid);
@@ -585,6 +583,17 @@ void state_device(struct device *d)
 	if (!d->broker->db)
 		return;
 	e = put_device(d->broker, d);
+	trouble(d->broker, e);
+	state_copy(d->broker);
+}
+
+void state_forget_device(struct device *d)
+{
+	cleanup_err struct vgpu_err *e = NULL;
+
+	if (!d->broker->db)
+		return;
+	e = run(d->broker, "DELETE FROM devices WHERE name = ?", "s", d->name);
 	trouble(d->broker, e);
 	state_copy(d->broker);
 }

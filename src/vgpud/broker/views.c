@@ -209,8 +209,8 @@ json_t *health_view(struct broker *b)
 		const struct device *d = list_entry(n, struct device, node);
 
 		if (!d->doomed && !device_serves(d))
-			json_array_append_new(problems, json_pack("{s:s, s:s+++}", "what", "device", "text", "device ", d->name,
-								  d->state == DEVICE_DRAINED ? " is drained: " : " is lost: ", d->reason));
+			json_array_append_new(problems, json_pack("{s:s, s:s+++++}", "what", "device", "text", "device ", d->name, " is ",
+								  device_state_name(d), ": ", d->reason));
 	}
 	list_for_each(n, &b->vms) {
 		const struct vm *vm = list_entry(n, struct vm, node);

@@ -23,22 +23,20 @@
 
 /* A socket file nobody listens on is left over from a vgpud that was killed: the run directory's lock is
  * ours, so it may go. Anything else in the way is somebody's. */
-static struct vgpu_err *clear_stale(const char *path, int type)
+static struct vgpu_err *clear_stale(const struct sockaddr_un *a, int type)
 {
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	cleanup_fd int fd = -1;
 	struct stat st;
 
-	if (lstat(path, &st))
-		return errno == ENOENT ? NULL : err_sys(errno, "%s", path);
+	if (lstat(a->sun_path, &st))
+		return errno == ENOENT ? NULL : err_sys(errno, "%s", a->sun_path);
 	if (!S_ISSOCK(st.st_mode))
-		return err_new("%s: exists and is not a socket: move it away", path);
+		return err_new("%s: exists and is not a socket: move it away", a->sun_path);
 	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	strcpy(a.sun_path, path);
-	if (fd >= 0 && (!connect(fd, (struct sockaddr *)&a, sizeof(a)) || errno != ECONNREFUSED))
-		return err_new("%s: another program listens there: stop it or choose another run-dir", path);
-	log_info("%s: stale socket removed", path);
-	return unlink(path) ? err_sys(errno, "%s", path) : NULL;
+	if (fd >= 0 && (!connect(fd, (const struct sockaddr *)a, sizeof(*a)) || errno != ECONNREFUSED))
+		return err_new("%s: another program listens there: stop it or choose another run-dir", a->sun_path);
+	log_info("%s: stale socket removed", a->sun_path);
+	return unlink(a->sun_path) ? err_sys(errno, "%s", a->sun_path) : NULL;
 }
 
 struct vgpu_err *listen_socket(const char *path, int type, mode_t mode, uint32_t uid, uint32_t gid, int *out)
@@ -49,22 +47,22 @@ struct vgpu_err *listen_socket(const char *path, int type, mode_t mode, uint32_t
 
 	if (strlen(path) >= sizeof(a.sun_path))
 		return err_new("%s: longer than a socket's path may be (%zu)", path, sizeof(a.sun_path) - 1);
-	e = clear_stale(path, type);
+	strcpy(a.sun_path, path);
+	e = clear_stale(&a, type);
 	if (e)
 		return e;
-	strcpy(a.sun_path, path);
 	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	/* fchmod() before bind() makes the file appear with its mode; the umask only narrows it. */
 	if (fd < 0 || fchmod(fd, mode) || bind(fd, (struct sockaddr *)&a, sizeof(a)))
-		return err_sys(errno, "%s", path);
-	if ((uid != -1u || gid != -1u) && lchown(path, uid, gid)) {
-		e = err_sys(errno, "%s: changing its owner to %u:%u", path, uid, gid);
-		unlink(path);
+		return err_sys(errno, "%s", a.sun_path);
+	if ((uid != -1u || gid != -1u) && lchown(a.sun_path, uid, gid)) {
+		e = err_sys(errno, "%s: changing its owner to %u:%u", a.sun_path, uid, gid);
+		unlink(a.sun_path);
 		return e;
 	}
-	if (chmod(path, mode) || listen(fd, BACKLOG)) {
-		e = err_sys(errno, "%s", path);
-		unlink(path);
+	if (chmod(a.sun_path, mode) || listen(fd, BACKLOG)) {
+		e = err_sys(errno, "%s", a.sun_path);
+		unlink(a.sun_path);
 		return e;
 	}
 	*out = fd;
@@ -322,7 +320,7 @@ static struct vgpu_err *listener_add(struct keeper *k, uint32_t vm, const char *
 		free(l);
 		return err_sys(-rc, "%s", path);
 	}
-	snprintf(l->path, sizeof(l->path), "%s", path);
+	strcpy(l->path, path); /* listen_socket() knows that it fits */
 	list_add_tail(&k->listeners, &l->node);
 	if (!vm)
 		k->guest = l;
