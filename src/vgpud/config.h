@@ -31,6 +31,7 @@ struct vgpud_config {
 	uint64_t quantum_ns;
 	unsigned policy; /* enum sched_policy */
 	uint64_t job_timeout_ns, hard_timeout_ns; /* hard 0 = none */
+	uint64_t probe_timeout_ns; /* a driver that has not answered by then hangs */
 	uint64_t spawn_burst, spawn_per_s;
 	unsigned spare; /* an executor waits ahead of need */
 	uint64_t executor_memory; /* RLIMIT_DATA of an executor, bytes; 0 = none */

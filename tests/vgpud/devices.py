@@ -374,7 +374,7 @@ class Faulty:
             struct.pack_into('<I', self.words, len(self.words) - (2 * self.DEVICES - word) * 4, code)
 
 
-DEVICE_UNAVAILABLE, ECC_UNCORRECTABLE = 46, 214
+DEVICE_UNAVAILABLE, ECC_UNCORRECTABLE, HANG = 46, 214, 0xffffffff
 
 
 def two_on_each(v):
@@ -462,6 +462,45 @@ def test_an_error_that_does_not_come_again():
         b.communicate()
         c.close()
         d.close()
+
+
+def test_a_driver_hangs():
+    """A probe that does not end is no answer: the device is out of service, whoever asked is told, others are served."""
+    silent = 'the driver does not answer within 1 s'
+    with Faulty() as faulty, Vgpud('devices=2', 'probe-timeout=1s', driver=faulty.path) as v:
+        a, b, c, d = two_on_each(v)
+        faulty.set(0, kernels=ECC_UNCORRECTABLE, copies=HANG)
+        assert c.wait_state(DEAD) == DEAD and c.error() == ERR_DEVICE_LOST, c.error()
+        sick = device(v, 'cuda0')
+        assert (sick['state'], sick['reason'], sick['losses']) == ('lost', silent, 1), sick
+        a.communicate(timeout=60)
+        c.close()
+        gone(v, 'c')
+        goes_on(v, 'b', b)
+        assert d.state() == RUNNING
+        refused(v, silent, 'undrain-device', name='cuda0')
+        wait_for('no probe is left', lambda: len(v.children('vgpu-executor')) == 2)
+        faulty.set(0)
+        assert v.ok('undrain-device', name='cuda0')['serves']
+        b.kill()
+        b.communicate()
+        d.close()
+        faulty.set(0, kernels=HANG)
+        v.stop()
+        v.start()
+        assert [(x['state'], x['serves']) for x in v.ok('list-devices')] == [('lost', False), ('up', True)], 'one of two answers'
+        assert silent in v.ok('health')['problems'][0]['text']
+        faulty.set(0)
+        assert v.ok('undrain-device', name='cuda0')['serves']
+        faulty.set(0, kernels=HANG)
+        faulty.set(1, kernels=HANG)
+        v.stop()
+        try:
+            v.start()
+        except AssertionError:
+            assert silent in v.log_text()
+        else:
+            raise AssertionError('it began to serve without a device')
 
 
 def test_an_assigned_gpu_breaks():

@@ -2,7 +2,8 @@
 /*
  * softcuda on devices that break: whoever runs a test appends 16 words to a copy of this library and writes CUDA
  * errors there. Word n: what who asks for the end of kernels on device n is told; word 8 + n: what copies to the host
- * return. The executor's own library file is what its jail lets it read, so nothing else is needed.
+ * return. HANG: who asks waits until the word is something else; by the first one, who looks for the device does, too.
+ * The executor's own library file is what its jail lets it read, so nothing else is needed.
  */
 #define CUDA_EXACT_NAMES
 #include <dlfcn.h>
@@ -15,6 +16,7 @@
 
 #define DEVICES 8
 #define WORDS (2 * DEVICES)
+#define HANG 0xffffffffu
 #define EXPORT __attribute__((visibility("default")))
 
 static const volatile uint32_t *words;
@@ -42,23 +44,32 @@ static void __attribute__((constructor)) map_words(void)
 	words = (const volatile uint32_t *)((const char *)p + at % page);
 }
 
+static CUresult answer(unsigned word)
+{
+	while (words[word] == HANG)
+		usleep(10000);
+	return (CUresult)words[word];
+}
+
 EXPORT CUresult cuDeviceGet(CUdevice *out, int ordinal)
 {
 	if (ordinal >= 0 && ordinal < DEVICES)
 		device = ordinal;
+	if (words[device] == HANG)
+		answer((unsigned)device);
 	return real_cuDeviceGet(out, ordinal);
 }
 
 EXPORT CUresult cuEventQuery(CUevent event)
 {
-	CUresult rc = (CUresult)words[device];
+	CUresult rc = answer((unsigned)device);
 
 	return rc ? rc : real_cuEventQuery(event);
 }
 
 EXPORT CUresult cuMemcpyDtoH_v2(void *dst, CUdeviceptr src, size_t bytes)
 {
-	CUresult rc = (CUresult)words[DEVICES + device];
+	CUresult rc = answer((unsigned)(DEVICES + device));
 
 	return rc ? rc : real_cuMemcpyDtoH_v2(dst, src, bytes);
 }

@@ -423,8 +423,8 @@ static void on_device(struct bexec *x, const void *p)
 {
 	const struct ipc_x_device *m = p;
 
-	if (x->vm)
-		return;
+	if (x != x->device->probe)
+		return; /* one that took too long: another may be under way */
 	x->device->info = m->info;
 	x->device->info.name[sizeof(m->info.name) - 1] = 0;
 	x->device->known = true;

@@ -17,7 +17,6 @@
 #include <string.h>
 
 #define CHECK_AGAIN_NS 10000000000ull /* checks asked for by executors: one in so long */
-#define CHECK_MAX_NS 60000000000ull   /* a driver that has not answered by then hangs */
 
 const char *device_state_name(const struct device *d)
 {
@@ -124,13 +123,16 @@ bool probe_ended(struct bexec *x, const char *why)
 void device_watch(struct device *d, uint64_t now)
 {
 	struct ipc_id kill = {d->probe ? d->probe->id : 0};
+	uint64_t limit = d->broker->cfg.probe_timeout_ns;
+	char why[80];
 
 	/* An executor says it once, so what it said too early for a check must not be lost. */
 	if (d->suspect_again && !d->probe && now - d->suspected_at >= CHECK_AGAIN_NS)
 		device_suspect(d, "executors reported CUDA errors since it was checked");
-	if (!d->probe || now - d->probe_since < CHECK_MAX_NS)
+	if (!d->probe || now - d->probe_since < limit)
 		return;
 	to_keeper(d->broker, IPC_KILL, &kill, sizeof(kill));
 	d->probe_ok = false;
-	probe_over(d, "the driver does not answer within 60 s");
+	snprintf(why, sizeof(why), "the driver does not answer within %llu s", (unsigned long long)(limit / 1000000000));
+	probe_over(d, why);
 }
