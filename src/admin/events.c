@@ -30,7 +30,7 @@ int events_run(struct admin *a)
 
 	if (!a->follow)
 		return ask_and_show(a);
-	e = link_open(&l, a->run_dir, &status);
+	e = link_open(&l, a->run_dir, 0, &status);
 	while (!e && !ferror(stdout)) {
 		e = link_ask(&l, a->query, &rows, &status);
 		if (e)

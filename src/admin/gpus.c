@@ -245,7 +245,7 @@ int scan_gpus_run(struct admin *a)
 	free(sys);
 	if (!found)
 		return fail(err_new("out of memory"), EXIT_REFUSED);
-	e = link_open(&l, a->run_dir, &status);
+	e = link_open(&l, a->run_dir, 0, &status);
 	if (!e)
 		e = link_ask(&l, a->query, &devices, &status);
 	link_close(&l);

@@ -113,7 +113,7 @@ int scan_vms_run(struct admin *a)
 	struct link l = {.fd = -1};
 
 	if (!e) {
-		e = link_open(&l, a->run_dir, &status);
+		e = link_open(&l, a->run_dir, 0, &status);
 		if (!e)
 			e = link_ask(&l, a->query, &vms, &status);
 		link_close(&l);

@@ -10,7 +10,7 @@
 
 #define ANSWER_MAX (4u << 20)
 
-struct vgpu_err *link_open(struct link *l, const char *run_dir, int *status)
+struct vgpu_err *link_open(struct link *l, const char *run_dir, unsigned patience_ms, int *status)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 
@@ -21,12 +21,15 @@ struct vgpu_err *link_open(struct link *l, const char *run_dir, int *status)
 		return err_new("%s: longer than a socket's path may be", run_dir);
 	strcpy(l->path, a.sun_path);
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (l->fd >= 0)
+		link_patience(l, patience_ms);
 	if (l->fd >= 0 && !connect(l->fd, (struct sockaddr *)&a, sizeof(a)))
 		return NULL;
 	if (errno == EACCES)
 		*status = EXIT_DENIED;
 	return errno == ECONNREFUSED ? err_new("%s: stale socket, nobody listens: start vgpud", l->path)
 	       : errno == ENOENT     ? err_new("%s: no such socket: is vgpud running?", l->path)
+	       : errno == EAGAIN     ? err_new("%s: vgpud lets nobody in: it hangs, or has more clients than it serves", l->path)
 	       : errno == EACCES     ? err_new("%s: only root and members of vgpud's group may open it", l->path)
 				     : err_sys(errno, "%s", l->path);
 }

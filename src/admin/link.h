@@ -21,8 +21,9 @@ struct link {
 	struct buf in;
 };
 
-struct vgpu_err *link_open(struct link *l, const char *run_dir, int *status);
-/* An answer that takes longer than this is none. Without it the wait has no end. */
+/* patience_ms: whoever takes longer to let us in, or for one answer, does neither; 0: the wait has no end. */
+struct vgpu_err *link_open(struct link *l, const char *run_dir, unsigned patience_ms, int *status);
+/* From now on; 0: no end. */
 void link_patience(struct link *l, unsigned ms);
 /* *data: the answer's; an error with *status otherwise. */
 struct vgpu_err *link_ask(struct link *l, json_t *query, json_t **data, int *status);

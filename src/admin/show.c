@@ -33,7 +33,7 @@ static bool confirmed(const struct admin *a)
 static struct vgpu_err *ask_once(struct admin *a, json_t **data, int *status)
 {
 	struct link l;
-	struct vgpu_err *e = link_open(&l, a->run_dir, status);
+	struct vgpu_err *e = link_open(&l, a->run_dir, 0, status);
 
 	if (!e)
 		e = link_ask(&l, a->query, data, status);

@@ -296,7 +296,7 @@ int top_run(struct admin *a)
 
 	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
 		return fail(err_new("top: needs a terminal; list-vms and show-metrics are for files"), EXIT_USAGE);
-	e = link_open(&l, a->run_dir, &status);
+	e = link_open(&l, a->run_dir, 0, &status);
 	if (!e) {
 		screen_begin(&s);
 		e = watch(&l, &s, &status);

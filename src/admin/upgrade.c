@@ -16,7 +16,7 @@ static struct vgpu_err *ask(const struct admin *a, const char *cmd, json_t **dat
 {
 	json_t *query = json_pack("{s:s}", "cmd", cmd);
 	struct link l;
-	struct vgpu_err *e = link_open(&l, a->run_dir, status);
+	struct vgpu_err *e = link_open(&l, a->run_dir, 0, status);
 
 	if (!e) {
 		link_patience(&l, PATIENCE_MS);

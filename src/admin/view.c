@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "admin/view.h"
+#include "admin/views.h"
 #include "base/units.h"
 #include <string.h>
 #include <time.h>
@@ -226,18 +226,42 @@ static void print_family(FILE *out, const struct view_column *c, bool open)
 	print_head(out, c->metric, len, counter ? "counter" : "gauge", c->title, open);
 }
 
-/* {vm="a",device="b" and whatever follows. */
+/* {vm="a" and whatever follows. What else is known of it is labels of its info alone. */
 static void print_labels(FILE *out, const char *label, json_t *row)
 {
-	const char *device = json_string_value(json_object_get(row, "device"));
-
 	fprintf(out, "{%s=\"", label);
 	print_label(out, json_string_value(json_object_get(row, "name")));
-	if (device) {
-		fputs("\",device=\"", out);
-		print_label(out, device);
-	}
 	fputc('"', out);
+}
+
+static void print_info(FILE *out, const struct view_info *info, json_t *row)
+{
+	char cell[VIEW_CELL];
+
+	fprintf(out, "openvgpu_%s_info", info->family);
+	for (const struct view_column *c = info->labels; c->key; c++) {
+		json_t *v = json_object_get(row, c->key);
+
+		fprintf(out, "%s%s=\"", c == info->labels ? "{" : ",", c->metric);
+		if (!json_is_string(v) && !json_is_null(v) && v)
+			view_cell(c, row, cell);
+		else
+			cell[0] = 0;
+		print_label(out, json_is_string(v) ? json_string_value(v) : cell);
+		fputc('"', out);
+	}
+	fputs("} 1\n", out);
+}
+
+void view_info_print(FILE *out, json_t *rows, const struct view_info *info, bool open)
+{
+	size_t i;
+	json_t *row;
+
+	fprintf(out, "# TYPE openvgpu_%s%s\n# HELP openvgpu_%s%s %s\n", info->family, open ? " info" : "_info gauge",
+		info->family, open ? "" : "_info", info->title);
+	json_array_foreach(rows, i, row)
+		print_info(out, info, row);
 }
 
 void view_metrics_print(FILE *out, json_t *data, const struct view_column *columns, const char *label, bool open)
@@ -301,6 +325,7 @@ void view_histograms_print(FILE *out, json_t *data, bool open)
 void view_print(FILE *out, json_t *data, const struct view_column *columns, enum view_form form)
 {
 	if (form == VIEW_AS_METRICS && json_is_array(data)) {
+		view_info_print(out, data, &view_vm_info, false);
 		view_metrics_print(out, data, columns, "vm", false);
 	} else if (form == VIEW_AS_JSON) {
 		json_dumpf(data, out, JSON_INDENT(2) | JSON_ENCODE_ANY);

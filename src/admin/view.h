@@ -34,13 +34,21 @@ struct view_column {
 	const char *metric; /* without "openvgpu_"; NULL: none. ..._total is a counter, else a gauge */
 };
 
+/* openvgpu_FAMILY_info{...} 1: what never, or seldom, changes of a row; Prometheus joins it to the row's other metrics
+ * by the first label, instead of repeating it in each of them. */
+struct view_info {
+	const char *family, *title;
+	const struct view_column *labels; /* .metric: the label; null is an empty text */
+};
+
 #define VIEW_CELL 64
 
 void view_print(FILE *out, json_t *data, const struct view_column *columns, enum view_form form);
-/* The families of `columns`: a sample for each row of the array, labelled with its "name" and, if it has one, its
- * "device"; or, label NULL, one for the object. open: as OpenMetrics, without its last line; otherwise Prometheus'
+/* The families of `columns`: a sample for each row of the array, labelled with its "name"; or, label NULL, one for the
+ * object. open: as OpenMetrics, without its last line; otherwise Prometheus'
  * text. */
 void view_metrics_print(FILE *out, json_t *data, const struct view_column *columns, const char *label, bool open);
+void view_info_print(FILE *out, json_t *rows, const struct view_info *info, bool open);
 /* The answer to "histograms": a family for each of them. */
 void view_histograms_print(FILE *out, json_t *data, bool open);
 /* One value, as text. */

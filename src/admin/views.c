@@ -85,9 +85,9 @@ const struct view_column view_metrics[] = {
 	{"name", "VM", VIEW_TEXT},
 	{"device_seconds", "Device time by vgpud's clock", VIEW_SECONDS, NULL, "vm_device_seconds_total"},
 	{"wait_seconds", "Time its programs waited for the device", VIEW_SECONDS, NULL, "vm_wait_seconds_total"},
-	{"leases", "Leases granted", VIEW_COUNT, NULL, "vm_leases_total"},
+	{"leases", "Leases granted", VIEW_COUNT} /* as a metric: vm_queue_wait_seconds_count */,
 	{"share", "Share asked of the device, when all have work", VIEW_PERCENT, NULL, "vm_share_ratio"},
-	{"units", "Units of work ended", VIEW_COUNT, NULL, "vm_units_total"},
+	{"units", "Units of work ended", VIEW_COUNT} /* vm_latency_seconds_count */,
 	{"launches", "Kernel launches", VIEW_COUNT, NULL, "vm_launches_total"},
 	{"bytes", "Bytes copied", VIEW_BYTES, NULL, "vm_copied_bytes_total"},
 	{"quota", "Device memory it may use", VIEW_BYTES, NULL, "vm_quota_bytes"},
@@ -96,9 +96,33 @@ const struct view_column view_metrics[] = {
 	{"unsupported_calls", "Calls answered NOT_SUPPORTED", VIEW_COUNT, NULL, "vm_unsupported_calls_total"},
 	{"executors_started", "Executors started", VIEW_COUNT, NULL, "vm_executors_started_total"},
 	{"connections", "Connections", VIEW_COUNT, NULL, "vm_connections"},
+	{"quarantined", "1: it is kept out after too many faults", VIEW_YES, NULL, "vm_quarantined"},
 	{"channels_used", "Channels in use", VIEW_COUNT, NULL, "vm_channels_used"},
 	{"retired_channels", "Channels given up, their memory could not be zeroed", VIEW_COUNT, NULL, "vm_channels_retired_total"},
 	{NULL}};
+
+static const struct view_column vm_labels[] = {
+	{"name", "VM", VIEW_TEXT, NULL, "vm"},		 {"device", "Device", VIEW_TEXT, NULL, "device"},
+	{"pool", "Pool", VIEW_TEXT, NULL, "pool"},	 {"priority", "Priority", VIEW_TEXT, NULL, "priority"},
+	{NULL}};
+
+const struct view_info view_vm_info = {"vm", "The device it is placed on, its pool and priority", vm_labels};
+
+/* uuid and pci_bus_id as NVML's, so as the labels of openvgpu_gpu_... and of NVIDIA's own exporter. */
+static const struct view_column device_labels[] = {
+	{"name", "Device", VIEW_TEXT, NULL, "device"},	 {"uuid", "UUID", VIEW_TEXT, NULL, "uuid"},
+	{"pci", "PCI address", VIEW_TEXT, NULL, "pci_bus_id"}, {"model", "Model", VIEW_TEXT, NULL, "model"},
+	{"backend", "What computes", VIEW_TEXT, NULL, "backend"}, {"driver_version", "Driver", VIEW_TEXT, NULL, "driver_version"},
+	{"pool", "Pool", VIEW_TEXT, NULL, "pool"},	 {"policy", "Policy", VIEW_TEXT, NULL, "policy"},
+	{"numa_node", "NUMA node", VIEW_COUNT, NULL, "numa_node"},
+	{NULL}};
+
+const struct view_info view_device_info = {"device", "What device it is, by the names others have for it", device_labels};
+
+static const struct view_column build_labels[] = {
+	{"program", "Program", VIEW_TEXT, NULL, "program"}, {"version", "Version", VIEW_TEXT, NULL, "version"}, {NULL}};
+
+const struct view_info view_build_info = {"build", "Versions of what runs: they differ until an upgrade is complete", build_labels};
 
 const struct view_column view_latency[] = {
 	{"name", "NAME", VIEW_TEXT},

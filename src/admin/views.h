@@ -8,4 +8,5 @@ extern const struct view_column view_vms[], view_vm[], view_status[], view_weigh
 	view_connections[], view_events[], view_audit[], view_faults[], view_health[], view_metrics[],
 	view_latency[], view_scan[],
 	view_devices[], view_device[], view_device_metrics[], view_pools[], view_pool[], view_gpus[];
+extern const struct view_info view_vm_info, view_device_info, view_build_info;
 #endif

@@ -5,7 +5,7 @@
  * Threads: one asks vgpud once a second and renders every page there is (source.c); one waits for vgpud's
  * events (stream.c); one for what NVML says of the GPUs (gpus.c); one ends connections that take too long (clients.c);
  * libmicrohttpd's answer requests from what is rendered (http.c). So the number of HTTP clients, and how slow they are,
- * is nothing vgpud notices. Only a change goes to vgpud when it is asked.
+ * is nothing vgpud notices. Only a change goes to vgpud when it is asked, by a thread of its own (change.h).
  */
 #ifndef VGPU_AGENT_H
 #define VGPU_AGENT_H
@@ -18,6 +18,7 @@
 #define AGENT_PORT 9842
 #define AGENT_PERIOD_MS 1000	    /* between two looks at vgpud */
 #define AGENT_PATIENCE_MS 2000	    /* for one answer of vgpud */
+#define AGENT_CHANGES_MAX 16u	    /* that wait for their turn */
 #define AGENT_CLIENTS_MAX 1100u	    /* connections at once */
 #define AGENT_STREAMS_MAX 64u	    /* of them /v1/events */
 #define AGENT_CLIENT_TIMEOUT_S 15u  /* without a byte */
@@ -27,6 +28,7 @@
 
 struct agent {
 	const char *run_dir;
+	const char *doctor_dir; /* where vgpu-doctor's timer leaves doctor.prom; see audit.h */
 	char *token; /* NULL, and no client_ca: /v1 is closed */
 	char *client_ca; /* PEM; NULL: no client certificates */
 	char *certificate, *key; /* PEM; NULL: no TLS */
@@ -65,9 +67,6 @@ void text_put(struct text *t);
 int stream_start(const struct agent *a);
 void stream_stop(void);
 struct MHD_Response *stream_open(struct MHD_Connection *c, uint64_t after); /* NULL: too many of them */
-
-/* change.c: one question to vgpud, at once. *status: HTTP's. */
-json_t *change_ask(const struct agent *a, json_t *query, unsigned *status);
 
 /* http.c */
 struct MHD_Daemon *http_start(const struct agent *a, const struct sockaddr *at, bool loopback);

@@ -279,6 +279,13 @@ void gpus_metrics(FILE *out, bool open)
 	pthread_mutex_unlock(&g.lock);
 }
 
+void gpus_driver(char *version, size_t size)
+{
+	pthread_mutex_lock(&g.lock);
+	snprintf(version, size, "%s", g.sample.driver);
+	pthread_mutex_unlock(&g.lock);
+}
+
 json_t *gpus_page(void)
 {
 	json_t *nvml, *page;

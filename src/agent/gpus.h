@@ -18,6 +18,8 @@ _Noreturn void gpus_child(void);
 
 /* Metrics of NVML itself and of each GPU; the families of what no GPU has are left out. */
 void gpus_metrics(FILE *out, bool open);
+/* As NVML said it last; "" if it has not. */
+void gpus_driver(char *version, size_t size);
 /* {nvml: {answers, error, ...}, gpus: [...]}: a new reference. */
 json_t *gpus_page(void);
 /* What is wrong with GPUs, appended to an array of {what, text}; true if anything. */

@@ -4,6 +4,7 @@
  * loopback; everything else wants the bearer token or a client certificate of the configured authority.
  */
 #include "agent/agent.h"
+#include "agent/change.h"
 #include "agent/clients.h"
 #include "agent/request.h"
 #include "base/log.h"
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define THREADS 4u /* so that three answer while one waits for vgpud with a change */
+#define THREADS 4u
 #define JSON_TYPE "application/json"
 #define OPENMETRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
@@ -22,6 +23,7 @@ struct request {
 	char body[AGENT_BODY_MAX + 1];
 	size_t len;
 	bool too_long;
+	struct change *change; /* NULL: none was asked for */
 };
 
 struct http {
@@ -31,7 +33,7 @@ struct http {
 
 struct route;
 typedef enum MHD_Result answer_fn(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
-				  const struct request *q);
+				  struct request *q);
 
 struct route {
 	struct request_path at; /* method NULL: end */
@@ -99,7 +101,7 @@ static enum MHD_Result send_text(struct MHD_Connection *c, unsigned status, cons
 }
 
 static enum MHD_Result answer_page(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
-				   const struct request *q)
+				   struct request *q)
 {
 	struct text *t = source_page(r->page);
 
@@ -108,7 +110,7 @@ static enum MHD_Result answer_page(struct http *h, struct MHD_Connection *c, con
 }
 
 static enum MHD_Result answer_health(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
-				     const struct request *q)
+				     struct request *q)
 {
 	struct text *t = source_page(PAGE_HEALTH);
 
@@ -116,7 +118,7 @@ static enum MHD_Result answer_health(struct http *h, struct MHD_Connection *c, c
 }
 
 static enum MHD_Result answer_metrics(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
-				      const struct request *q)
+				      struct request *q)
 {
 	const char *accept = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
 	bool open = accept && strstr(accept, "application/openmetrics-text");
@@ -126,7 +128,7 @@ static enum MHD_Result answer_metrics(struct http *h, struct MHD_Connection *c, 
 }
 
 static enum MHD_Result answer_vm(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
-				 const struct request *q)
+				 struct request *q)
 {
 	struct text *t = source_vm(rest);
 
@@ -136,42 +138,39 @@ static enum MHD_Result answer_vm(struct http *h, struct MHD_Connection *c, const
 				: send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE, "vgpud does not answer: see /healthz");
 }
 
-static enum MHD_Result answer_create(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
-				     const struct request *q)
+/* Called again when it has ended. */
+static enum MHD_Result answer_change(struct MHD_Connection *c, struct request *q, enum change_kind kind, json_t *query)
 {
-	json_t *o, *data;
-	cleanup_err struct vgpu_err *e = request_assignment(q->body, q->len, &o);
-	unsigned status;
+	json_t *answer;
+	unsigned status = q->change ? change_ended(q->change, &answer) : 0;
 
-	if (e)
-		return send_error(c, MHD_HTTP_BAD_REQUEST, e->text);
-	data = change_ask(h->agent, o, &status);
-	json_decref(o);
-	return send_json(c, status == MHD_HTTP_OK ? MHD_HTTP_CREATED : status, data);
+	if (status)
+		return send_json(c, status, answer);
+	if (!q->change)
+		q->change = change_new(c, kind, query);
+	return q->change ? MHD_YES : send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE, "as many changes wait for vgpud as may; nothing was changed");
+}
+
+static enum MHD_Result answer_create(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
+				     struct request *q)
+{
+	json_t *o = NULL;
+	cleanup_err struct vgpu_err *e = q->change ? NULL : request_assignment(q->body, q->len, &o);
+
+	return e ? send_error(c, MHD_HTTP_BAD_REQUEST, e->text) : answer_change(c, q, CHANGE_CREATE, o);
 }
 
 static enum MHD_Result answer_destroy(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
-				      const struct request *q)
+				      struct request *q)
 {
-	json_t *o = json_pack("{s:s, s:s}", "cmd", "show-vm", "name", rest), *data;
-	unsigned status;
+	json_t *o = q->change ? NULL : json_pack("{s:s, s:s}", "cmd", "remove-vm", "name", rest);
 
-	if (!o)
-		return send_error(c, MHD_HTTP_BAD_REQUEST, "the name is not UTF-8");
-	data = change_ask(h->agent, o, &status);
-	if (status == MHD_HTTP_CONFLICT) {
-		json_decref(o);
-		return send_json(c, MHD_HTTP_NOT_FOUND, data);
-	}
-	json_decref(data);
-	json_object_set_new(o, "cmd", json_string("remove-vm"));
-	data = change_ask(h->agent, o, &status);
-	json_decref(o);
-	return send_json(c, status, data);
+	return !o && !q->change ? send_error(c, MHD_HTTP_BAD_REQUEST, "the name is not UTF-8")
+				: answer_change(c, q, CHANGE_DESTROY, o);
 }
 
 static enum MHD_Result answer_events(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
-				     const struct request *q)
+				     struct request *q)
 {
 	const char *last = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Last-Event-ID");
 	struct MHD_Response *s = stream_open(c, request_after(last));
@@ -221,7 +220,7 @@ static json_t *operation(const struct http *h, const struct route *r)
 }
 
 static enum MHD_Result answer_openapi(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
-				      const struct request *q)
+				      struct request *q)
 {
 	json_t *paths = json_object();
 
@@ -315,6 +314,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 
 static void on_completed(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_RequestTerminationCode code)
 {
+	if (*con_cls)
+		change_free(((struct request *)*con_cls)->change);
 	free(*con_cls);
 	*con_cls = NULL;
 	if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK)

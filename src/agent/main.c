@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* vgpu-agent: options, user, start, end; see agent.h. */
 #include "agent/agent.h"
+#include "agent/audit.h"
+#include "agent/change.h"
 #include "agent/clients.h"
 #include "agent/request.h"
 #include "agent/gpus.h"
@@ -31,6 +33,7 @@ static const struct option options[] = {
 	{"listen", required_argument, NULL, 'l'},     {"run-dir", required_argument, NULL, 'd'},
 	{"token-file", required_argument, NULL, 't'}, {"tls-certificate", required_argument, NULL, 'c'},
 	{"tls-key", required_argument, NULL, 'k'},	      {"tls-client-ca", required_argument, NULL, 'a'},
+	{"doctor-dir", required_argument, NULL, 'o'},
 	{"user", required_argument, NULL, 'u'},	      {"request-seconds", required_argument, NULL, 'r'},
 	{GPUS_CHILD_OPTION, no_argument, NULL, 'G'},
 	{"help", no_argument, NULL, 'h'},	      {"version", no_argument, NULL, 'V'},
@@ -39,7 +42,7 @@ static const struct option options[] = {
 static void print_usage(FILE *out)
 {
 	fprintf(out, "usage: vgpu-agent [--listen ADDRESS:PORT] [--run-dir DIR] [--token-file FILE] [--user USER]\n"
-		     "                  [--request-seconds N]\n"
+		     "                  [--request-seconds N] [--doctor-dir DIR]\n"
 		     "                  [--tls-certificate FILE --tls-key FILE [--tls-client-ca FILE]]\n"
 		     "  --listen ADDRESS:PORT   default 127.0.0.1:%d; an IPv6 address in brackets\n"
 		     "  --run-dir DIR           where vgpud runs (default: $VGPU_RUN_DIR or " DEFAULT_RUN_DIR ")\n"
@@ -48,6 +51,7 @@ static void print_usage(FILE *out)
 		     "  --tls-certificate FILE, --tls-key FILE   PEM; https instead of http\n"
 		     "  --tls-client-ca FILE    PEM; a client certificate it signed opens /v1 as the token does\n"
 		     "  --request-seconds N     what a client may take for a request and its answer, 1 to 3600 (default: %u)\n"
+		     "  --doctor-dir DIR        the last audit of vgpu-doctor.timer (default: " AUDIT_DIR ")\n"
 		     "  --help, --version\n"
 		     "exit status: 0 ended by SIGTERM or SIGINT, 1 could not start, 2 wrong usage\n", AGENT_PORT, AGENT_REQUEST_TIMEOUT_S);
 }
@@ -145,7 +149,8 @@ static int serve(const struct agent *a, const struct sockaddr_storage *at, bool 
 	sigaddset(&set, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	if (gpus_start() || source_start(a) || stream_start(a) || clients_start(a->request_seconds)) {
+	audit_start(a->doctor_dir);
+	if (gpus_start() || source_start(a) || stream_start(a) || change_start(a) || clients_start(a->request_seconds)) {
 		log_error("threads cannot be started: %m");
 		return EXIT_FAILED;
 	}
@@ -160,6 +165,7 @@ static int serve(const struct agent *a, const struct sockaddr_storage *at, bool 
 		log_error("cannot listen: %s", errno ? strerror(errno) : "TLS certificate, key or client CA not usable");
 	}
 	stream_stop();
+	change_stop();
 	if (d)
 		MHD_stop_daemon(d);
 	clients_stop();
@@ -170,7 +176,7 @@ static int serve(const struct agent *a, const struct sockaddr_storage *at, bool 
 
 int main(int argc, char **argv)
 {
-	struct agent a = {.run_dir = getenv("VGPU_RUN_DIR"), .request_seconds = AGENT_REQUEST_TIMEOUT_S};
+	struct agent a = {.run_dir = getenv("VGPU_RUN_DIR"), .doctor_dir = AUDIT_DIR, .request_seconds = AGENT_REQUEST_TIMEOUT_S};
 	const char *listen = NULL, *token = NULL, *cert = NULL, *key = NULL, *ca = NULL, *user = NULL, *request_seconds = NULL;
 	struct sockaddr_storage at;
 	struct vgpu_err *e = NULL;
@@ -191,6 +197,7 @@ int main(int argc, char **argv)
 		case 'c': cert = optarg; break;
 		case 'k': key = optarg; break;
 		case 'a': ca = optarg; break;
+		case 'o': a.doctor_dir = optarg; break;
 		case 'u': user = optarg; break;
 		case 'r': request_seconds = optarg; break;
 		case 'G': gpus_child();

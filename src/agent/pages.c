@@ -2,6 +2,7 @@
 /* What each page says. Names and units of metrics: the views of vgpu-admin, and the tables here. */
 #include "agent/agent.h"
 #include "admin/views.h"
+#include "agent/audit.h"
 #include "agent/gpus.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,47 @@ static const struct view_column of_agent[] = {
 	{"at", "When vgpud answered last, since 1970", VIEW_SECONDS, NULL, "agent_last_success_timestamp_seconds"},
 	{NULL}};
 
+/* The driver's version is the agent's to tell: vgpud asks no driver. */
+static void add_driver_versions(json_t *devices, json_t *version)
+{
+	char driver[64];
+	size_t i;
+	json_t *row;
+
+	gpus_driver(driver, sizeof(driver));
+	json_array_foreach(devices, i, row) {
+		const char *backend = json_string_value(json_object_get(row, "backend"));
+
+		if (backend && !strcmp(backend, "softcuda"))
+			json_object_set(row, "driver_version", version);
+		else
+			json_object_set_new(row, "driver_version", json_string(driver));
+	}
+}
+
+static void print_versions(FILE *f, json_t *vgpud, bool open)
+{
+	json_t *rows = json_pack("[{s:s, s:s}]", "program", "vgpu-agent", "version", VGPU_VERSION_STRING);
+
+	if (vgpud)
+		json_array_append_new(rows, json_pack("{s:s, s:O}", "program", "vgpud", "version", vgpud));
+	view_info_print(f, rows, &view_build_info, open);
+	json_decref(rows);
+}
+
+static void print_vgpud(FILE *f, const struct state *s, bool open)
+{
+	json_t *devices = json_object_get(s->status, "devices");
+
+	add_driver_versions(devices, json_object_get(s->status, "version"));
+	view_metrics_print(f, s->status, of_host, NULL, open);
+	view_info_print(f, devices, &view_device_info, open);
+	view_metrics_print(f, devices, view_device_metrics, "device", open);
+	view_info_print(f, s->vms, &view_vm_info, open);
+	view_metrics_print(f, s->vms, view_metrics, "vm", open);
+	view_histograms_print(f, s->histograms, open);
+}
+
 static char *metrics(const struct state *s, size_t *len, bool open)
 {
 	json_t *own = json_pack("{s:i, s:b, s:I, s:I, s:f, s:f}", "up", s->status != NULL, "healthy",
@@ -36,13 +78,11 @@ static char *metrics(const struct state *s, size_t *len, bool open)
 		return NULL;
 	}
 	view_metrics_print(f, own, of_agent, NULL, open);
-	if (s->status) {
-		view_metrics_print(f, s->status, of_host, NULL, open);
-		view_metrics_print(f, json_object_get(s->status, "devices"), view_device_metrics, "device", open);
-		view_metrics_print(f, s->vms, view_metrics, "vm", open);
-		view_histograms_print(f, s->histograms, open);
-	}
+	print_versions(f, json_object_get(s->status, "version"), open);
+	if (s->status)
+		print_vgpud(f, s, open);
 	gpus_metrics(f, open);
+	audit_metrics(f);
 	if (open)
 		fputs("# EOF\n", f);
 	json_decref(own);

@@ -112,11 +112,9 @@ static void look(struct state *s)
 	int status;
 
 	s->looks++;
-	e = link_open(&l, src.agent->run_dir, &status);
-	if (!e) {
-		link_patience(&l, AGENT_PATIENCE_MS);
+	e = link_open(&l, src.agent->run_dir, AGENT_PATIENCE_MS, &status);
+	if (!e)
 		e = ask(&l, "list-vms", &s->vms);
-	}
 	if (!e)
 		e = ask(&l, "connections", &s->connections);
 	if (!e)

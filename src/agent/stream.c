@@ -117,11 +117,12 @@ static void *run(void *arg)
 	while (!st.stop) {
 		struct timespec until;
 		int status;
-		struct vgpu_err *e = link_open(&st.link, st.agent->run_dir, &status);
+		struct vgpu_err *e = link_open(&st.link, st.agent->run_dir, AGENT_PATIENCE_MS, &status);
 
 		st.linked = !e;
 		pthread_mutex_unlock(&st.lock);
 		if (!e) {
+			link_patience(&st.link, 0); /* events come when they come */
 			follow();
 			forget();
 		}

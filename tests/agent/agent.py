@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """vgpu-agent as its clients meet it: pages, token, changes, events, bad requests, a vgpud that is gone."""
+import concurrent.futures
 import http.client
 import json
 import os
@@ -19,7 +20,8 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'vgpud'))
 import harness
 
-AGENT = harness.BUILD / 'src/agent/vgpu-agent'
+BUILD = harness.BUILD
+AGENT = BUILD / 'src/agent/vgpu-agent'
 TOKEN = 'correct-horse-battery-staple'
 LIMIT = 20  # seconds until anything asked for must be there
 SANITIZED = bool(os.environ.get('VGPU_SANITIZED'))
@@ -103,7 +105,8 @@ def vgpud(*options):
 SUFFIXES = {'counter': ['_total'], 'gauge': [''], 'histogram': ['_bucket', '_count', '_sum'], 'info': ['_info']}
 LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\.)*)"')
 # Who a family speaks of: the labels of each sample, apart from "le".
-SUBJECTS = {'openvgpu_vm_': ['vm', 'device'], 'openvgpu_device_': ['device'], 'openvgpu_scheduler_': ['device'],
+SUBJECTS = {'openvgpu_vm_': ['vm'], 'openvgpu_doctor_results': ['result'], 'openvgpu_doctor_check': ['id', 'severity'],
+            'openvgpu_doctor_exit': ['mode'], 'openvgpu_device_': ['device'], 'openvgpu_scheduler_': ['device'],
             'openvgpu_gpu_mig_memory': ['gpu', 'uuid', 'mig', 'gpu_instance', 'compute_instance', 'mig_uuid'],
             'openvgpu_gpu': ['gpu', 'uuid']}
 
@@ -152,7 +155,7 @@ def families(text):
 def check_histogram(samples, vm):
     """Cumulative up to +Inf, which is the count; the sum is one that the buckets allow. The count."""
     edges = sorted((float(k[1][7:]), v) for k, v in samples.items() if k[0] == vm and k[1].startswith('_bucket'))
-    assert len(edges) == 13 and edges[-1][0] == float('inf'), edges
+    assert len(edges) == 10 and edges[-1][0] == float('inf'), edges
     counts = [v for _, v in edges]
     assert counts == sorted(counts) and counts[-1] == samples[(vm, '_count')], (counts, samples[(vm, '_count')])
     least = sum(edges[i - 1][0] * (counts[i] - counts[i - 1]) for i in range(1, len(edges)))
@@ -190,8 +193,17 @@ def test_metrics(d, a):
     assert f['openvgpu_device_memory_bytes'][1] == {v['name']: v['memory'] for v in devices} and len(devices) == 2
     reserved = f['openvgpu_device_memory_reserved_bytes'][1]
     assert reserved == {v['name']: v['memory_reserved'] for v in devices} and sum(reserved.values()) == 96 << 20, reserved
-    # The device's name, not the model: two alike would be one.
-    assert {v['device'] for v in d.ok('list-vms')} == set(re.findall(r'openvgpu_vm_[a-z_]+\{vm="[a-z]+",device="([^"]+)"', text))
+    # What the other metrics are joined with: VM to device, device to NVML's UUID, versions.
+    rows = {v['name']: v for v in d.ok('list-vms')}
+    info = [dict(LABEL.findall(line)) for line in re.findall(r'^openvgpu_vm_info\{(.*)\} 1$', text, re.M)]
+    assert info == [{'vm': n, **{k: rows[n][k] for k in ('device', 'pool', 'priority')}} for n in ('one', 'two')], info
+    info = [dict(LABEL.findall(line)) for line in re.findall(r'^openvgpu_device_info\{(.*)\} 1$', text, re.M)]
+    version = d.ok('status')['version']
+    assert info == [{'device': v['name'], 'uuid': v['uuid'], 'pci_bus_id': v['pci'], 'model': v['model'], 'backend': 'softcuda',
+                     'driver_version': version, 'pool': v['pool'], 'policy': v['policy'], 'numa_node': ''} for v in devices], info
+    assert [dict(LABEL.findall(line)) for line in re.findall(r'^openvgpu_build_info\{(.*)\} 1$', text, re.M)] == \
+        [{'program': p, 'version': version} for p in ('vgpu-agent', 'vgpud')], text[:500]
+    assert f['openvgpu_vm_quarantined'] == ('gauge', {'one': 0, 'two': 0})
     status, kind, text = a.ask('/metrics', token=None)
     assert status == 200 and kind.startswith('text/plain; version=0.0.4') and '# EOF' not in text
     assert '\n# TYPE openvgpu_vm_launches_total counter\n' in text
@@ -203,10 +215,11 @@ def test_metrics(d, a):
     a.until('a look since', lambda: a.json('/v1/usage')[0]['latency_p50_seconds'])
     f = a.metrics()
     assert max(f['openvgpu_device_busy_seconds'][1].values()) > 0
-    units = f['openvgpu_vm_units'][1]['one']
+    row = next(v for v in d.ok('list-vms') if v['name'] == 'one')
+    units = row['units']
     assert check_histogram(f['openvgpu_vm_execution_seconds'][1], 'one') == units > 0
     assert check_histogram(f['openvgpu_vm_latency_seconds'][1], 'one') == units
-    assert check_histogram(f['openvgpu_vm_queue_wait_seconds'][1], 'one') == f['openvgpu_vm_leases'][1]['one'] > 0
+    assert check_histogram(f['openvgpu_vm_queue_wait_seconds'][1], 'one') == row['leases'] > 0
     for what in ('queue_wait', 'execution', 'latency'):
         assert check_histogram(f[f'openvgpu_vm_{what}_seconds'][1], 'two') == 0
         one, two = a.json('/v1/usage')
@@ -470,16 +483,20 @@ def test_many_slow_clients(d, a):
 
 
 PAGE_MAX, RESIDENT_MAX = 400 << 10, 8192  # bytes, KiB: of 64 VMs and 4 devices
+GPUS, AUDIT_PAGE = 24 << 10, 11 << 10  # bytes of it for four GPUs (gpus.py holds them to that) and for the last audit
+NAME_MAX = 48  # characters of a VM's name, which most lines carry
 DIGITS = 8  # every number of a page may grow by: a hundred million
 
 
 def test_many_vms():
-    """64 VMs on four devices and as many events as are kept: the page and the agent stay small."""
-    with vgpud('devices=4') as d, Agent(d.run) as a:
-        for i in range(64):
-            d.ok('register-vm', name=f'instance-{i:08x}', quota=1 << 20, weight=1 + i)
+    """64 VMs of the longest names on four devices and as many events as are kept: the page and the agent stay small."""
+    with vgpud('devices=4') as d, Agent(d.run, '--doctor-dir', '/nonexistent') as a:
+        names = [f'instance-{i:08x}'.ljust(NAME_MAX, '-') for i in range(64)]
+        assert not d.ask('register-vm', name=names[0] + '-')['ok']
+        for i, name in enumerate(names):
+            d.ok('register-vm', name=name, quota=1 << 20, weight=1 + i)
         for i in range(980):
-            d.ok('quarantine-vm' if i % 2 == 0 else 'clear-quarantine', name='instance-00000000')
+            d.ok('quarantine-vm' if i % 2 == 0 else 'clear-quarantine', name=names[0])
         last = d.ok('events', since=0)[-1]['number']
         assert last > 1024, last
         a.until('the last event', lambda: first_after(a, last - 1) == last)  # the agent asks once a second
@@ -494,8 +511,82 @@ def test_many_vms():
             size, samples = len(text.encode()), len(re.findall(r'^openvgpu_', text, re.M))
             print(f'64 VMs, 4 devices: {size / 1024:.0f} KiB, {samples} samples, {1e3 * sorted(took)[10]:.2f} ms (median of 20), '
                   f'at most {(size + DIGITS * samples) / 1024:.0f} KiB with long numbers; agent: {resident_kib(a.process.pid)} KiB')
-            assert size + DIGITS * samples <= PAGE_MAX and sorted(took)[10] < 0.5, (size, samples, took)
+            assert size + DIGITS * samples <= PAGE_MAX - GPUS - AUDIT_PAGE and sorted(took)[10] < 0.5, (size, samples, took)
         assert SANITIZED or resident_kib(a.process.pid) <= RESIDENT_MAX, resident_kib(a.process.pid)
+
+
+def test_hung_vgpud(d, a):
+    """A vgpud that hangs: changes end with 503 and the reason in seconds, however many there are; whoever reads is
+    answered at once meanwhile; what comes after it is well again."""
+    def change(i):
+        since = time.monotonic()
+        status, _, text = a.ask('/v1/assignments', method='POST', body={'name': f'hung-{i}', 'quota': 1 << 20})
+        return status, json.loads(text).get('error', ''), time.monotonic() - since
+
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+        broker, = d.children('vgpu-broker')
+        os.kill(broker, signal.SIGSTOP)
+        try:
+            changes, longest, asked = [pool.submit(change, i) for i in range(40)], 0, 0
+            while not all(c.done() for c in changes):
+                since = time.monotonic()
+                assert a.ask('/v1/openapi.json')[0] == 200
+                longest, asked = max(longest, time.monotonic() - since), asked + 1
+        finally:
+            os.kill(broker, signal.SIGCONT)
+        answers = [c.result() for c in changes]
+    reasons = {}
+    for status, text, took in answers:
+        assert status == 503 and took < 10, (status, text, took)
+        reasons[text] = reasons.get(text, 0) + 1
+    print(f'40 changes, vgpud stopped: 503 after at most {max(t for _, _, t in answers):.1f} s, {reasons}; '
+          f'{1e3 * longest:.0f} ms for the slowest of {asked} pages meanwhile')
+    assert any('look before asking again' in r for r in reasons) and any('as many changes' in r for r in reasons), reasons
+    assert asked > 5 and longest < 1, 'a change holds a worker'
+    a.until('its return', lambda: a.ask('/healthz')[0] == 200)
+    for v in d.ok('list-vms'):  # the one that was asked for when vgpud stopped may have been made
+        if v['name'].startswith('hung-'):
+            assert a.ask('/v1/assignments/' + v['name'], method='DELETE')[0] == 200
+    assert a.ask('/v1/assignments', method='POST', body={'name': 'well', 'quota': 1 << 20})[0] == 201
+    assert a.ask('/v1/assignments/well', method='DELETE')[0] == 200
+
+
+AUDIT = """# HELP openvgpu_doctor_check Worst result of a check: 0 clean, 1 warning, 2 failure, 3 unknown.
+# TYPE openvgpu_doctor_check gauge
+openvgpu_doctor_check{id="IOMMU-001",severity="high"} 2
+# HELP openvgpu_doctor_worse Results that are worse than in the audit before.
+# TYPE openvgpu_doctor_worse gauge
+openvgpu_doctor_worse 1
+"""
+
+
+def test_audit():
+    """The last audit is on the page, as soon as there is one; a file that is no audit is not, whatever is in it."""
+    bad = ('openvgpu_up 7\n', '# TYPE openvgpu_doctor_x counter\n', AUDIT + 'openvgpu_doctor_x{a="b} 1\n', AUDIT + '# EOF\n',
+           AUDIT.replace('} 2', '} 2 5'), AUDIT.replace(' gauge', ' gauge\r'), AUDIT + 'x' * 70000, AUDIT + '# HELP openvgpu_doctor_y no type\n')
+    with vgpud() as d, tempfile.TemporaryDirectory(prefix='agent.') as tmp, Agent(d.run, '--doctor-dir', tmp) as a:
+        where = pathlib.Path(tmp)
+        where.chmod(0o755)
+
+        def write(text):
+            (where / 'new').write_text(text)
+            (where / 'new').rename(where / 'doctor.prom')
+
+        assert not [n for n in a.metrics() if 'doctor' in n]
+        for text in bad:
+            write(AUDIT)
+            a.until('the audit', lambda: a.metrics().get('openvgpu_doctor_worse') == ('gauge', {None: 1}))
+            write(text)
+            a.until('its end', lambda: 'doctor' not in a.ask('/metrics')[2])
+            assert a.metrics()['openvgpu_up'][1] == {None: 1}
+        (where / 'doctor.prom').unlink()
+        os.mkfifo(where / 'doctor.prom')
+        before = a.metrics()['openvgpu_agent_looks'][1][None]
+        a.until('looks beside a pipe', lambda: a.metrics()['openvgpu_agent_looks'][1][None] > before + 1)
+        (where / 'doctor.prom').unlink()
+        (where / 'doctor.prom').symlink_to('/etc/passwd')
+        a.until('another look', lambda: a.metrics()['openvgpu_agent_looks'][1][None] > before + 3)
+    assert a.log.count('not a file of an audit') >= len(bad), a.log
 
 
 def test_vgpud_gone(d, a):
@@ -619,12 +710,12 @@ def test_start():
 
 def main():
     test_start()
-    for test in (test_client_certificates, test_other_addresses, test_many_vms, test_dripping_reader):
+    for test in (test_audit, test_client_certificates, test_other_addresses, test_many_vms, test_dripping_reader):
         test()
         print('ok', test.__name__, flush=True)
     with vgpud('devices=2') as d, Agent(d.run) as a:
         for test in (test_pages, test_metrics, test_token, test_changes, test_events, test_bad_requests,
-                     test_random_requests, test_many_slow_clients, test_vgpud_gone):
+                     test_random_requests, test_many_slow_clients, test_hung_vgpud, test_vgpud_gone):
             test(d, a)
             print('ok', test.__name__, flush=True)
         test_dripping_clients(d)

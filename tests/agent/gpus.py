@@ -173,6 +173,18 @@ def test_values():
         assert '# TYPE openvgpu_gpu_info gauge' in plain and '# EOF' not in plain
 
 
+GPUS_PAGE = 24 << 10  # bytes of /metrics for four GPUs with every number 8 digits longer: agent.py counts on it
+
+
+def test_page_size():
+    with Agent('h200', 4) as a:
+        a.until('four GPUs', lambda p: len(p['gpus']) == 4)
+        lines = [x for x in a.ask('/metrics').split('\n') if re.search('_(gpu|nvml)_', x)]
+        size = sum(map(len, lines)) + len(lines) * 9
+        print(f'4 GPUs: {size / 1024:.1f} KiB of {len(lines)} lines')
+        assert 5000 < size <= GPUS_PAGE, size
+
+
 def test_mig():
     with Agent('h200-mig') as a:
         g = a.until('a GPU', lambda p: p['gpus'])['gpus'][0]
@@ -257,7 +269,7 @@ def test_absent():
 
 
 def main():
-    for test in (test_values, test_mig, test_faults, test_hang_and_crash, test_cost, test_absent):
+    for test in (test_values, test_page_size, test_mig, test_faults, test_hang_and_crash, test_cost, test_absent):
         test()
         print('ok', test.__name__, flush=True)
 

@@ -20,6 +20,7 @@ import agent
 
 SOURCE = HERE.parent.parent
 RULES = SOURCE / 'integrations/prometheus'
+DOCTOR = agent.BUILD / 'src/doctor/vgpu-doctor'
 DASHBOARD = SOURCE / 'integrations/grafana/openvgpu.json'
 OPENMETRICS = {'Accept': 'application/openmetrics-text; version=1.0.0'}
 
@@ -87,20 +88,59 @@ def recorded():
     return {m.split(':')[1] for m in re.findall(r'[a-z]+:openvgpu_[a-z_]+:', (RULES / 'openvgpu.recording.yml').read_text())}
 
 
-def test_live_page():
+def check_page(text, open_text):
+    """Prometheus' tool takes it, and both parsers: the families of the one, the samples of the other."""
     import prometheus_client.openmetrics.parser
     import prometheus_client.parser
+    print(promtool('check', 'metrics', stdin=text), end='')
+    return ({f.name for f in prometheus_client.openmetrics.parser.text_string_to_metric_families(open_text)},
+            {s.name for f in prometheus_client.parser.text_string_to_metric_families(text) for s in f.samples})
+
+
+def gpu_names():
+    """What a page has where there are GPUs; agent/gpus holds the pages to it."""
+    table = (SOURCE / 'src/nvml/values.def').read_text()
+    return {'openvgpu_gpu_info'} | {'openvgpu_gpu_' + k for k in re.findall(r'^V\(\w+, "(\w+)"', table, re.M)}
+
+
+def test_live_page():
     with agent.vgpud() as d, agent.Agent(d.run) as a:
         d.ok('register-vm', name='one', quota=16 << 20)
         a.until('the VM', lambda: 'one' in a.metrics().get('openvgpu_vm_quota_bytes', (0, {}))[1])
         text, open_text = a.ask('/metrics')[2], a.ask('/metrics', headers=OPENMETRICS)[2]
-    print(promtool('check', 'metrics', stdin=text), end='')
-    strict = {f.name for f in prometheus_client.openmetrics.parser.text_string_to_metric_families(open_text)}
-    names = {s.name for f in prometheus_client.parser.text_string_to_metric_families(text) for s in f.samples}
+    strict, names = check_page(text, open_text)
     assert len(strict) > 25 and len(names) > len(strict), (len(strict), len(names))
+    names |= gpu_names() | {'openvgpu_doctor_worse', 'openvgpu_doctor_timestamp_seconds', 'openvgpu_doctor_check'}  # test_audit
     for what in (RULES / 'openvgpu.recording.yml', RULES / 'openvgpu.alerts.yml', DASHBOARD):
         missing = metric_names(what.read_text()) - names
         assert not missing, f'{what.name} asks for what no page has: {missing}'
+
+
+def test_audit():
+    """From a host that got worse to the alert: two audits by vgpu-doctor, the agent's page, Prometheus' rule."""
+    with tempfile.TemporaryDirectory() as tmp:
+        tree, left = pathlib.Path(tmp) / 'host', pathlib.Path(tmp) / 'left'
+        (tree / 'proc').mkdir(parents=True)
+        left.mkdir()
+        pathlib.Path(tmp).chmod(0o755)
+        for line in ('root=/dev/sda', 'root=/dev/sda pcie_acs_override=downstream,multifunction'):
+            (tree / 'proc/cmdline').write_text(line + '\n')
+            r = subprocess.run([DOCTOR, '--root', tree, '--mode', 'passthrough', '--write-status', left, '--alert'], capture_output=True, text=True)
+        worse = len(re.findall('^vgpu-doctor: worse ', r.stderr, re.M))
+        assert worse > 0, r
+        with agent.vgpud() as d, agent.Agent(d.run, '--doctor-dir', str(left)) as a:
+            a.until('the audit', lambda: a.metrics().get('openvgpu_doctor_worse') == ('gauge', {None: worse}))
+            text, open_text = a.ask('/metrics')[2], a.ask('/metrics', headers=OPENMETRICS)[2]
+        check_page(text, open_text)
+        rules = {'rule_files': [str(RULES / 'openvgpu.alerts.yml')], 'evaluation_interval': '1m', 'tests': [{
+            'interval': '1m', 'input_series': [{'series': 'openvgpu_doctor_worse{instance="h"}', 'values': f'0x5 {worse}x5'}],
+            'alert_rule_test': [{'eval_time': '8m', 'alertname': 'OpenVGPUAuditWorse', 'exp_alerts': [{
+                'exp_labels': {'instance': 'h', 'severity': 'warning'}, 'exp_annotations': {
+                    'summary': f'{worse} checks of vgpu-doctor on h are worse than the day before',
+                    'description': 'The daily audit found what it had not found before: an update, a changed setting, a broken part.',
+                    'runbook': '/usr/share/doc/openvgpu-host/alerts.md, OpenVGPUAuditWorse'}}]}]}]}
+        (pathlib.Path(tmp) / 'test.yml').write_text(json.dumps(rules))
+        promtool('test', 'rules', pathlib.Path(tmp) / 'test.yml')
 
 
 def main():
@@ -112,7 +152,7 @@ def main():
     except ImportError:
         print('prometheus_client is not installed (Debian: python3-prometheus-client)')
         return 77
-    for test in (test_rules, test_runbook, test_dashboard, test_live_page):
+    for test in (test_rules, test_runbook, test_dashboard, test_live_page, test_audit):
         test()
         print('ok', test.__name__, flush=True)
     return 0

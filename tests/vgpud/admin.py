@@ -179,7 +179,7 @@ def test_metrics():
                 assert family not in families and (kind == 'counter') == family.endswith('_total'), line
                 families[family] = kind
             elif not line.startswith('#'):
-                m = re.fullmatch(r'([a-z_]+)\{vm="a",device="[^"]+"\} (.*)', line)
+                m = re.fullmatch(r'([a-z_]+)\{vm="a"(?:,device="[^"]+",pool="default",priority="medium")?\} (.*)', line)
                 assert m and m[1] in families, line
                 values[m[1]] = float(m[2])
         assert values['openvgpu_vm_launches_total'] == 200 and values['openvgpu_vm_quota_bytes'] == 256 << 20, values

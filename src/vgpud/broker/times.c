@@ -4,8 +4,10 @@
 #include <stdio.h>
 
 #define LONGEST_NS 1e15 /* what the last bucket, which has no edge, may stand for: 11 days */
-#define SHOWN_FIRST 12u /* log2 of the edges shown, ns: 4 us, 16 us, ... 17 s; one more is 18 KiB of a page with 64 VMs */
-#define SHOWN_LAST 34u
+/* log2 of the edges shown, ns: 66 us, 0.26 ms, ... 4.3 s. One more is 22 KiB of a page with 64 VMs of the longest
+ * names, which may have 400; shorter than the first is no wait to anybody, longer than the last is an alert. */
+#define SHOWN_FIRST 16u
+#define SHOWN_LAST 32u
 #define SHOWN_STEP 2u
 
 static const char *const names[VM_TIMES] = {"queue_wait", "execution", "latency"};

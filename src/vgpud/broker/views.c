@@ -93,6 +93,7 @@ json_t *vm_view(const struct vm *vm, bool detail)
 		      (json_int_t)connections, "status",
 		      vm->quarantined ? "quarantined" : connections ? "up" : "down", "device_seconds",
 		      (double)vm->device_ns / 1e9);
+	json_object_set_new(o, "quarantined", json_boolean(vm->quarantined));
 	json_object_update_new(o, json_pack("{s:s, s:s, s:s, s:s}", "pool", vm->pool->name, "device", vm->device->name, "next_device",
 					    vm->next ? vm->next->name : "", "placed", vm->why));
 	add_settings(o, &vm->set);
@@ -148,8 +149,9 @@ static json_t *peers_of(const struct device *d)
 
 json_t *device_view(const struct device *d)
 {
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:b, s:I, s:I}",
-		"name", d->name, "model", d->info.name, "pool", d->pool->name, "policy", d->sched.concurrent ? "concurrent" : "exclusive",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:b, s:I, s:I}",
+		"name", d->name, "model", d->info.name, "backend", d->cpu ? "softcuda" : "nvidia",
+		"pool", d->pool->name, "policy", d->sched.concurrent ? "concurrent" : "exclusive",
 		"state", device_state_name(d), "reason", d->reason, "uuid", d->id.uuid, "pci", d->pci, "numa_node",
 		d->numa_node == PLACE_NODE_NONE ? json_null() : json_integer(d->numa_node), "peers", peers_of(d), "memory", (json_int_t)d->info.total_mem,
 		"memory_reserved", (json_int_t)device_reserved(d), "reservation", (json_int_t)device_reservations(d, NULL), "shares",
