@@ -11,6 +11,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import unittest.mock
 
 sys.path.insert(0, os.path.dirname(__file__))
 from harness import ADMIN, BUILD, RUNNING, SOFTCUDA, Peer, Vgpud, main  # noqa: E402
@@ -19,7 +20,12 @@ FAKE, CAPTURES = pathlib.Path(sys.argv.pop(1)).resolve(), pathlib.Path(sys.argv.
 DONE, REFUSED = 0, 1
 G = 1 << 30
 UUID = 'GPU-736f6674-6375-6461-0000-000000000000'  # softcuda's first device
+FOUR = unittest.mock.patch.dict(os.environ, SOFTCUDA_DEVICES='4')
 UNKNOWN = 'GPU-00000000-0000-0000-0000-000000000000'
+
+
+def mig(n):
+    return f'MIG{uuid(n)[3:]}'
 
 
 def uuid(n):
@@ -149,8 +155,7 @@ def test_nvlink():
         rows = {g['index']: g for g in m.scan(m.dir)[1]}
         assert [rows[i]['nvlink'] for i in '0123'] == [['2'], ['3'], ['0'], ['1']] and rows[None]['nvlink'] is None, rows
         assert rows['0']['peers'] == [uuid(2)]
-        os.environ['SOFTCUDA_DEVICES'] = '4'
-        with Vgpud(f'gpu-driver={SOFTCUDA}') as v:
+        with FOUR, Vgpud(f'gpu-driver={SOFTCUDA}') as v:
             for i in range(4):
                 m.assign(v.run, str(i))
             devices = {d['name']: d for d in v.ok('list-devices')}
@@ -165,7 +170,6 @@ def test_nvlink():
             for bad in ('GPU-1', [uuid(1), 7], [uuid(1)[:-1]], [uuid(1)] * 32):
                 r = v.ask('assign-gpu', uuid=UNKNOWN, peers=bad)
                 assert not r['ok'] and r['error'].startswith('peers: '), r
-        del os.environ['SOFTCUDA_DEVICES']
 
 
 def test_place_by_the_driver():
@@ -189,6 +193,52 @@ def test_assign_mig():
         assert 'MIG' in m.assign(v.run, '0', status=REFUSED)
         said = m.assign(v.run, '0:1', status=REFUSED)
         assert 'MIG-00000001-0000-0000-0000-000000000001' in said, said  # softcuda has none
+
+
+def test_mig_pool():
+    """MIG devices are devices as any other: two of one GPU, in a pool of their own and in the default one, each with its VM.
+    softcuda plays them by UUIDs of the same digits."""
+    with machine(capture='h200-mig', gpus=1) as m, FOUR, Vgpud(f'gpu-driver={SOFTCUDA}') as v:
+        text = (m.dir / 'capture').read_text()
+        for i in range(4):
+            text = text.replace(f'MIG-0000000{i}-0000-0000-0000-00000000000{i}', mig(i))
+        (m.dir / 'capture').write_text(text)
+        v.ok('create-pool', name='slices', policy='concurrent')
+        for i, name in ((1, 's1'), (2, 's2')):
+            m.assign(v.run, f'0:{i}', '--name', name, '--pool', 'slices')
+        m.assign(v.run, mig(3), '--name', 's3')
+        assert [g['assigned'] for g in m.scan(v.run)[1]][:5] == ['', '', 's1', 's2', 's3']
+        assert 'assigned already' in m.assign(v.run, '0:1', status=REFUSED)
+        assert 'divided into MIG' in m.assign(v.run, '83:00.0', status=REFUSED), 'nor the GPU they are part of'
+
+        def devices():
+            return [(d['uuid'], d['pci'], d['numa_node'], d['pool'], d['policy'], d['peers'], d['serves']) for d in v.ok('list-devices')[1:]]
+        place = ('0000:83:00.0', 1)
+        slices = [(mig(i), *place, 'slices', 'concurrent', [], True) for i in (1, 2)] + [(mig(3), *place, 'default', 'exclusive', [], True)]
+        assert devices() == slices, devices()
+        for name in 'abc':
+            v.ok('register-vm', name=name, quota=G // 4, pool='default' if name == 'c' else 'slices', numa_node=1)
+        where = [v.ok('show-vm', name=n)['device'] for n in 'abc']
+        assert sorted(where[:2]) == ['s1', 's2'] and where[2] == 's3', where
+        peers = []
+        for name, i in zip('abc', (int(w[1]) for w in where)):
+            p = Peer(v.run, name)
+            p.want(1)
+            p.wait_state(RUNNING)
+            peers.append(p)
+            args = pathlib.Path(f"/proc/{v.ok('show-vm', name=name)['channels'][0]['pid']}/cmdline").read_text().split('\0')
+            assert args[args.index('--uuid') + 1] == mig(i), args
+            assert p.bar[int(p.bar.find(b'softcuda\0\0\0\0')):][:16][15] == i, 'the guest sees that one'
+        assert v.ok('status')['executors'] == 3
+        for p in peers:
+            p.close()
+        v.stop()
+        v.start()
+        assert devices() == slices and [v.ok('show-vm', name=n)['device'] for n in 'abc'] == where
+        assert 'is on it' in m.admin(v.run, 'unassign-gpu', 's3', status=REFUSED)
+        v.ok('remove-vm', name='c')
+        m.admin(v.run, 'unassign-gpu', 's3')
+        assert devices() == slices[:2]
 
 
 def test_completion():
