@@ -105,10 +105,12 @@ def check(root, upper):
     assert not [p for p in rest if p.startswith('usr/')], rest
     print('ok removed: configuration and state are left, nothing else', flush=True)
     inside(root, 'dpkg -P ' + ' '.join(PACKAGES))
-    # The user stays, as for every package: a number that may own files is not given to another.
-    rest = [p for p in left(upper) if p not in ('etc/passwd', 'etc/passwd-', 'etc/shadow', 'etc/shadow-', 'etc/group', 'etc/group-',
-                                                'etc/gshadow', 'etc/gshadow-', 'etc/.pwd.lock')]
+    # The user came and went: these were written, and are as before.
+    users = [f'etc/{n}{old}' for n in ('passwd', 'shadow', 'group', 'gshadow', 'subuid', 'subgid') for old in ('', '-')]
+    rest = [p for p in left(upper) if p not in users + ['etc/.pwd.lock']]
     assert rest == [], rest
+    for name in ('passwd', 'group'):
+        assert 'openvgpu' not in pathlib.Path(f'{root}/etc/{name}').read_text(), name
     print('ok purged: nothing is left', flush=True)
 
 
