@@ -2,6 +2,7 @@
 #include "agent/gpus.h"
 #include "base/log.h"
 #include "nvml/child.h"
+#include "nvml/history.h"
 #include "nvml/json.h"
 #include <errno.h>
 #include <pthread.h>
@@ -21,7 +22,8 @@ static struct {
 	pthread_cond_t wake;
 	bool stop;
 	struct gpu_child child;	  /* fd and pid are changed under lock */
-	struct gpu_sample fresh;  /* the thread's */
+	struct gpu_sample fresh;  /* the thread's, as the next */
+	struct gpu_history history;
 	struct gpu_sample sample; /* under lock, as everything that follows */
 	uint64_t samples, starts;
 	double at; /* seconds since 1970, of the last sample; 0: none */
@@ -43,23 +45,27 @@ static void copy_sample(struct gpu_sample *to, const struct gpu_sample *from)
 
 static void publish(int rc)
 {
-	struct timespec t;
+	struct timespec t, mono;
 
-	if (rc)
-		g.fresh = (struct gpu_sample){.rc = rc};
 	clock_gettime(CLOCK_REALTIME, &t);
+	clock_gettime(CLOCK_MONOTONIC, &mono);
+	if (!rc)
+		gpu_history_take(&g.history, &g.fresh, (int64_t)mono.tv_sec * 1000 + mono.tv_nsec / 1000000);
 	pthread_mutex_lock(&g.lock);
-	if (g.fresh.rc != g.sample.rc || !g.told) {
-		if (g.fresh.rc == -ENOENT)
-			log_info("%s", gpu_error_text(g.fresh.rc));
-		else if (g.fresh.rc)
-			log_warning("%s (%d)", gpu_error_text(g.fresh.rc), g.fresh.rc);
+	if (rc != g.sample.rc || !g.told) {
+		if (rc == -ENOENT)
+			log_info("%s", gpu_error_text(rc));
+		else if (rc)
+			log_warning("%s (%d)", gpu_error_text(rc), rc);
 		else
 			log_info("NVML answers for %u GPUs", g.fresh.gpus);
 		g.told = true;
 	}
-	copy_sample(&g.sample, &g.fresh);
-	if (!g.fresh.rc) {
+	if (rc) { /* nothing is known of them until it answers again */
+		g.sample.rc = rc;
+		g.sample.gpus = 0;
+	} else {
+		copy_sample(&g.sample, &g.history.s);
 		g.samples++;
 		g.at = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 	}
@@ -93,6 +99,7 @@ static int watch_child(void)
 	rc = g.stop ? -ECANCELED : gpu_child_start(&g.child, argv);
 	g.starts += !rc;
 	pthread_mutex_unlock(&g.lock);
+	gpu_history_restart(&g.history);
 	while (!rc) {
 		rc = gpu_child_read(&g.child, PATIENCE_MS, &g.fresh);
 		if (!rc && g.fresh.rc)

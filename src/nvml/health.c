@@ -16,9 +16,10 @@ const struct gpu_value_def gpu_values[GPU_VALUES] = {
 
 struct watched {
 	void *dev;
-	bool asked; /* its name and the like are known, events registered or refused */
-	bool watched;
-	uint64_t xids, last_xid;
+	bool seen;    /* by this read */
+	bool asked;   /* its name and the like are known */
+	bool watched; /* its events are registered */
+	uint64_t xids, hardware_xids, last_xid, last_hardware_xid;
 };
 
 struct gpu_reader {
@@ -273,21 +274,21 @@ static void forget_values(struct gpu *g)
 	g->instances = g->processes = 0;
 }
 
-static void lose(struct gpu *g)
+void gpu_lose(struct gpu *g)
 {
 	forget_values(g);
 	g->value[GPU_LOST] = 1;
 }
 
-/* What does not change: asked until its UUID is known. */
+/* What does not change: asked until it is known. */
 static void introduce(struct gpu_reader *r, struct watched *w, struct gpu *g)
 {
 	struct {
 		struct nv_pci pci;
 		char slack[64];
 	} p = {0};
+	bool named = nv_text(&r->nv, NV_DeviceGetName, w->dev, g->name, sizeof(g->name));
 
-	nv_text(&r->nv, NV_DeviceGetName, w->dev, g->name, sizeof(g->name));
 	nv_text(&r->nv, NV_DeviceGetSerial, w->dev, g->serial, sizeof(g->serial));
 	if (nv_struct(&r->nv, NV_DeviceGetPciInfo_v3, w->dev, &p)) {
 		p.pci.bus_id[sizeof(p.pci.bus_id) - 1] = 0;
@@ -296,7 +297,7 @@ static void introduce(struct gpu_reader *r, struct watched *w, struct gpu *g)
 	}
 	if (r->events && !w->watched)
 		w->watched = nv_register(&r->nv, w->dev, r->events);
-	w->asked = nv_text(&r->nv, NV_DeviceGetUUID, w->dev, g->uuid, sizeof(g->uuid));
+	w->asked = named && g->uuid[0];
 }
 
 static void (*const readers[])(struct nv *nv, void *dev, struct gpu *g) = {
@@ -304,30 +305,119 @@ static void (*const readers[])(struct nv *nv, void *dev, struct gpu *g) = {
 	read_fields,  read_links,   read_processes,   read_mig,
 };
 
-static void read_gpu(struct gpu_reader *r, unsigned i)
+static void read_gpu(struct gpu_reader *r, struct watched *w, struct gpu *g)
 {
-	struct watched *w = &r->watched[i];
-	struct gpu *g = &r->s.gpu[i];
-
 	forget_values(g);
-	r->nv.lost = false;
-	if (!nv_handle(&r->nv, i, &w->dev)) {
-		lose(g);
-		return;
-	}
 	if (!w->asked)
 		introduce(r, w, g);
 	g->value[GPU_LOST] = 0;
-	for (size_t k = 0; k < sizeof(readers) / sizeof(*readers); k++) {
+	for (size_t k = 0; k < sizeof(readers) / sizeof(*readers) && !r->nv.lost; k++)
 		readers[k](&r->nv, w->dev, g);
-		if (r->nv.lost) {
-			lose(g);
-			break;
+	if (r->nv.lost)
+		gpu_lose(g);
+}
+
+static void put_events(struct watched *w, struct gpu *g)
+{
+	if (!w->watched)
+		return;
+	put(g, GPU_XIDS, w->xids);
+	put(g, GPU_HARDWARE_XIDS, w->hardware_xids);
+	put(g, GPU_LAST_XID, w->last_xid);
+	put(g, GPU_LAST_HARDWARE_XID, w->last_hardware_xid);
+}
+
+/* ---- which of them it is ---- */
+
+static bool is_uuid(const char *s)
+{
+	return !strncmp(s, "GPU-", 4) && s[4] && !s[4 + strspn(s + 4, "0123456789abcdefABCDEF-")];
+}
+
+/* 0: it is another. A handle tells only where a UUID does not; whoever never had a name may be anybody. */
+static int likeness(const struct watched *w, const struct gpu *g, void *dev, const char *uuid)
+{
+	if (w->seen)
+		return 0;
+	if (uuid[0] && g->uuid[0])
+		return strcmp(uuid, g->uuid) ? 0 : 3;
+	return w->dev == dev ? 2 : !g->uuid[0];
+}
+
+/* A place that was never used: `index`, where it can be. NV_GPUS_MAX: there is none. */
+static unsigned new_place(struct gpu_reader *r, unsigned index)
+{
+	unsigned i = index < r->s.gpus ? r->s.gpus : index;
+
+	for (unsigned k = 0; i >= NV_GPUS_MAX && k < r->s.gpus; k++)
+		if (!r->watched[k].seen && r->s.gpu[k].value[GPU_LOST] == 1)
+			i = k; /* full of those that are gone */
+	if (i >= NV_GPUS_MAX)
+		return NV_GPUS_MAX;
+	for (unsigned k = i < r->s.gpus ? i : r->s.gpus; k <= i; k++) { /* those left out before it are nobody, lost */
+		r->watched[k] = (struct watched){0};
+		memset(&r->s.gpu[k], 0, sizeof(r->s.gpu[k]));
+	}
+	r->s.gpus = i < r->s.gpus ? r->s.gpus : i + 1;
+	return i;
+}
+
+static unsigned place_of(struct gpu_reader *r, unsigned index, void *dev, const char *uuid)
+{
+	unsigned best = NV_GPUS_MAX;
+	int like = 0;
+
+	for (unsigned i = 0; i < r->s.gpus; i++) {
+		int l = likeness(&r->watched[i], &r->s.gpu[i], dev, uuid);
+
+		if (l > like) {
+			like = l;
+			best = i;
 		}
 	}
-	if (w->watched) {
-		put(g, GPU_XIDS, w->xids);
-		put(g, GPU_LAST_XID, w->last_xid);
+	return like ? best : new_place(r, index);
+}
+
+static void read_index(struct gpu_reader *r, unsigned index)
+{
+	char uuid[NV_TEXT] = "";
+	struct watched *w;
+	unsigned i;
+	void *dev;
+
+	r->nv.lost = false;
+	if (!nv_handle(&r->nv, index, &dev))
+		return; /* whoever is not seen is lost */
+	if (!nv_text(&r->nv, NV_DeviceGetUUID, dev, uuid, sizeof(uuid)) || !is_uuid(uuid))
+		uuid[0] = 0;
+	i = place_of(r, index, dev, uuid);
+	if (i == NV_GPUS_MAX)
+		return;
+	w = &r->watched[i];
+	if (w->dev != dev)
+		w->watched = w->asked = false;
+	w->dev = dev;
+	w->seen = true;
+	if (uuid[0])
+		memcpy(r->s.gpu[i].uuid, uuid, sizeof(uuid));
+	read_gpu(r, w, &r->s.gpu[i]);
+}
+
+/* All that NVML counts, and those it counted before. */
+static void read_gpus(struct gpu_reader *r, unsigned n)
+{
+	for (unsigned i = 0; i < r->s.gpus; i++)
+		r->watched[i].seen = false;
+	for (unsigned i = 0; i < n; i++)
+		read_index(r, i);
+	while (r->s.gpus < n && new_place(r, r->s.gpus) < NV_GPUS_MAX)
+		;
+	while (r->s.gpus > n && !r->watched[r->s.gpus - 1].seen && !r->s.gpu[r->s.gpus - 1].uuid[0])
+		r->s.gpus--;
+	for (unsigned i = 0; i < r->s.gpus; i++) {
+		if (!r->watched[i].seen)
+			gpu_lose(&r->s.gpu[i]);
+		put_events(&r->watched[i], &r->s.gpu[i]);
 	}
 }
 
@@ -360,6 +450,27 @@ static void read_peers(struct gpu_reader *r, unsigned n)
 		}
 }
 
+/* As NVIDIA's Kubernetes device plug-in sorts them, and 69: engine, memory and class errors by what a program asks for,
+ * its forced end, a video engine's, a context that does not yield. */
+bool gpu_xid_of_program(uint64_t xid)
+{
+	static const uint8_t of_programs[] = {13, 31, 43, 45, 68, 69, 109};
+
+	return xid <= UINT8_MAX && memchr(of_programs, (int)xid, sizeof(of_programs)) != NULL;
+}
+
+static void count_xid(struct watched *w, uint64_t xid)
+{
+	uint64_t number = xid <= (uint64_t)gpu_values[GPU_LAST_XID].most ? xid : 0;
+
+	w->xids++;
+	w->last_xid = number;
+	if (gpu_xid_of_program(xid))
+		return;
+	w->hardware_xids++;
+	w->last_hardware_xid = number;
+}
+
 static void take_events(struct gpu_reader *r)
 {
 	for (unsigned n = 0; r->events && n < EVENTS_AT_ONCE; n++) {
@@ -368,10 +479,8 @@ static void take_events(struct gpu_reader *r)
 		if (!nv_event(&r->nv, r->events, &e))
 			return;
 		for (unsigned i = 0; i < r->s.gpus; i++)
-			if (e.type == NV_EVENT_XID && r->watched[i].dev == e.device && r->watched[i].watched) {
-				r->watched[i].xids++;
-				r->watched[i].last_xid = e.data <= (uint64_t)gpu_values[GPU_LAST_XID].most ? e.data : 0;
-			}
+			if (e.type == NV_EVENT_XID && r->watched[i].dev == e.device && r->watched[i].watched)
+				count_xid(&r->watched[i], e.data);
 	}
 }
 
@@ -392,14 +501,8 @@ const struct gpu_sample *gpu_read(struct gpu_reader *r)
 		return &r->s;
 	}
 	r->s.rc = 0;
-	if (n > r->s.gpus)
-		r->s.gpus = n;
 	take_events(r);
-	for (unsigned i = 0; i < r->s.gpus; i++)
-		if (i < n)
-			read_gpu(r, i);
-		else
-			lose(&r->s.gpu[i]);
+	read_gpus(r, n);
 	read_peers(r, r->s.gpus);
 	r->s.failures = r->nv.failures;
 	return &r->s;
@@ -461,7 +564,7 @@ static const struct {
 	{GPU_ECC_UNCORRECTED, "memory errors that were not corrected since the driver was loaded: see nvidia-smi -q"},
 	{GPU_HELD_BY_HEAT, "the hardware holds its clocks down because of heat: cooling"},
 	{GPU_HELD_BY_POWER_BRAKE, "the power supply holds its clocks down: power"},
-	{GPU_XIDS, "critical errors of the driver (Xid): see the kernel's log"},
+	{GPU_RECENT_XID, "in the last ten minutes the driver reported an error (Xid) that no program makes: see the kernel's log"},
 };
 
 const char *gpu_problem(const struct gpu *g, unsigned i)
@@ -469,7 +572,8 @@ const char *gpu_problem(const struct gpu *g, unsigned i)
 	for (size_t k = 0; k < sizeof(problems) / sizeof(*problems); k++)
 		if (g->value[problems[k].value] > 0 && i-- == 0)
 			return problems[k].text;
-	if (g->value[GPU_LINKS] >= 0 && g->value[GPU_LINKS_UP] >= 0 && g->value[GPU_LINKS_UP] < g->value[GPU_LINKS] && i-- == 0)
-		return "some of its NVLinks are down";
+	/* Those that nothing is connected to never are up. */
+	if (g->value[GPU_LINKS_UP] >= 0 && g->value[GPU_LINKS_UP] < g->value[GPU_LINKS_SEEN] && i-- == 0)
+		return "some of its NVLinks that were up are down";
 	return NULL;
 }

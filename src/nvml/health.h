@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Health of every GPU of the machine as NVML tells it, read again and again. What NVML does not say, refuses, or says
- * in a number that cannot be is absent (-1, an empty text), never a number. A GPU that was there and no longer answers
- * stays in the list, lost.
+ * in a number that cannot be is absent (-1, an empty text), never a number. A GPU is its UUID: NVML's indices change when
+ * one is gone. One that was there and no longer answers stays in the list where it was, lost. What is known only over
+ * more than one process that reads is history.h's.
  */
 #ifndef VGPU_NVML_HEALTH_H
 #define VGPU_NVML_HEALTH_H
@@ -58,6 +59,11 @@ struct gpu_reader *gpu_reader_new(void);
 void gpu_reader_free(struct gpu_reader *r);
 /* The sample is the reader's, valid until the next read. */
 const struct gpu_sample *gpu_read(struct gpu_reader *r);
+
+/* Nothing is known of it any more but who it is. */
+void gpu_lose(struct gpu *g);
+/* May a program's own mistake make the driver report this error, so that it says nothing of the GPU? */
+bool gpu_xid_of_program(uint64_t xid);
 
 /* Is it what gpu_read() could have made? For what another process has sent. */
 bool gpu_plausible(const struct gpu *g);

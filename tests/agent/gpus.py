@@ -95,6 +95,12 @@ class Agent:
             select.select([], [], [], 0.05)
         return page
 
+    def health(self, what):
+        """/healthz as rendered after this call."""
+        looks = self.metrics()['openvgpu_agent_looks'][None]
+        self.until(what, lambda _: self.metrics()['openvgpu_agent_looks'][None] > looks + 1)
+        return self.ask('/healthz')
+
     def metrics(self):
         return {name: samples for name, (_, samples) in families(self.ask('/metrics', **OPEN)).items()}
 
@@ -200,10 +206,13 @@ def test_mig():
 def test_faults():
     with Agent('h200', 2) as a:
         a.until('two GPUs', lambda p: len(p['gpus']) == 2)
+        a.control.write_text('EventSetWait_v2:0:xid=31')
+        a.until("a program's Xid", lambda p: p['gpus'][0].get('xid_errors_total') == 1)
+        assert 'Xid' not in a.health('its next look'), "one tenant's mistake is trouble of the host"
         a.control.write_text('EventSetWait_v2:0:xid=79')
-        g = a.until('the Xid', lambda p: p['gpus'][0].get('xid_errors_total'))['gpus'][0]
-        assert g['last_xid'] == 79
-        assert 'Xid' in a.ask('/healthz')
+        g = a.until('the Xid', lambda p: p['gpus'][0]['xid_errors_total'] == 2)['gpus'][0]
+        assert g['last_xid'] == g['recent_hardware_xid'] == 79 and g['hardware_xid_errors_total'] == 1
+        assert 'Xid' in a.health('the next look')
         a.control.write_text('DeviceGetTemperature:0:lie=ff')
         g = a.until('no temperature', lambda p: 'temperature_celsius' not in p['gpus'][0])['gpus'][0]
         assert g['power_watts'] > 0
@@ -212,7 +221,16 @@ def test_faults():
         assert 'power_watts' not in p['gpus'][1] and p['gpus'][1]['bus_id'] == '00000000:84:00.0'
         assert 'answers no more' in a.ask('/healthz')
         a.control.write_text('')
-        a.until('their return', lambda p: p['gpus'][1].get('lost') == 0)
+        p = a.until('their return', lambda p: p['gpus'][1].get('lost') == 0)
+        uuid = [g['uuid'] for g in p['gpus']]
+        a.control.write_text('DeviceGetCount_v2:0:gone=0')
+        a.until('a lost GPU', lambda p: [g['lost'] for g in p['gpus']] == [1, 0])
+        os.kill(a.child()[0], signal.SIGKILL)
+        a.until('the end of its process', lambda p: not p['nvml']['answers'])
+        p = a.until('another process, that never saw it', lambda p: p['nvml']['answers'])
+        assert [(g['uuid'], g['lost'], 'power_watts' in g) for g in p['gpus']] == [(uuid[0], 1, False), (uuid[1], 0, True)], p
+        assert p['gpus'][0]['xid_errors_total'] == 2, 'what was counted went with the process'
+        assert '83:00.0' in (text := a.ask('/healthz')) and '84:00.0' not in text, text
 
 
 def test_hang_and_crash():

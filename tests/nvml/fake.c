@@ -79,12 +79,18 @@ static struct {
 static char control_was[128];
 static unsigned xid;
 
+/* The GPU that is gone, so that those behind it are counted one less; one that answers no more is counted still. */
+#define NONE (-1)
+#define ALL (-2)
+static int without = NONE, dead = NONE;
+
 EXPORT void fake_nvml_fault(const char *text)
 {
 	char fn[64] = "", how[32] = "";
 
 	memset(&fault, 0, sizeof(fault));
 	fault.fn = -1;
+	without = dead = NONE;
 	if (!text || sscanf(text, "%63[^:]:%u:%31s", fn, &fault.nth, how) != 3)
 		return;
 	fault.arg = (unsigned)strtoul(how + strcspn(how, "=") + (strchr(how, '=') != NULL), NULL, !strncmp(how, "lie", 3) ? 16 : 10);
@@ -94,6 +100,10 @@ EXPORT void fake_nvml_fault(const char *text)
 			fault.fn = i;
 	if (!strcmp(fault.how, "xid"))
 		xid = fault.arg;
+	if (!strcmp(fault.how, "gone"))
+		without = strchr(how, '=') ? (int)fault.arg : ALL;
+	if (!strcmp(fault.how, "lost"))
+		dead = (int)fault.arg;
 }
 
 EXPORT unsigned fake_nvml_calls(const char *function)
@@ -299,7 +309,7 @@ EXPORT int nvmlDeviceGetCount_v2(unsigned *n)
 {
 	ENTER(DeviceGetCount_v2);
 	if (!lie(n, sizeof(*n)))
-		*n = fault.fn == NV_DeviceGetCount_v2 && !strcmp(fault.how, "gone") ? 0 : gpu_count;
+		*n = without == ALL ? 0 : gpu_count - (without >= 0);
 	return 0;
 }
 
@@ -307,8 +317,11 @@ EXPORT int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **dev);
 EXPORT int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **dev)
 {
 	ENTER(DeviceGetHandleByIndex_v2);
+	i += without >= 0 && i >= (unsigned)without;
 	if (i >= gpu_count || i >= DEVICES)
 		return 2;
+	if ((int)i == dead)
+		return NV_GPU_IS_LOST;
 	if (!lie(dev, sizeof(*dev)))
 		*dev = &handles.gpu[i];
 	return 0;

@@ -10,7 +10,8 @@
  *   FAKE_NVML_CONTROL=FILE   a FAULT to take from there, looked for at every DeviceGetCount_v2
  * FAULT: "FUNCTION:NTH:HOW"; function without "nvml", NTH call of it from now on, 0: every one; HOW: error=N, lie=BYTE
  * (its outputs are full of it, texts without an end; 7f: the blank values about 2^63), hang, crash, gone (count is 0),
- * xid=N (one event).
+ * gone=I (all but GPU I are counted, and those behind it move up), lost=I (it is counted, and has no handle), xid=N (one
+ * event, of GPU 0).
  */
 #ifndef TESTS_NVML_FAKE_H
 #define TESTS_NVML_FAKE_H

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "fake.h"
-#include "nvml/health.h"
+#include "nvml/history.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -217,6 +217,65 @@ static void test_vanishing(void **state)
 	gpu_reader_free(r);
 }
 
+/* NVML counts those that are left: the first place is still the first GPU's, and says nothing of the other. */
+static void test_one_vanishes(void **state)
+{
+	static const char *const faults[] = {"DeviceGetCount_v2:0:gone=0", "DeviceGetHandleByIndex_v2:0:lost=0"};
+
+	for (size_t f = 0; f < sizeof(faults) / sizeof(*faults); f++) {
+		struct gpu_reader *r = gpu_reader_new();
+		const struct gpu_sample *s = gpu_read(r);
+
+		fake_nvml_fault(faults[f]);
+		s = gpu_read(r);
+		assert_int_equal(s->gpus, 2);
+		assert_string_equal(s->gpu[0].uuid, base.gpu[0].uuid);
+		assert_string_equal(s->gpu[0].bus_id, base.gpu[0].bus_id);
+		assert_int_equal(s->gpu[0].value[GPU_LOST], 1);
+		assert_int_equal(s->gpu[0].value[GPU_TEMPERATURE], -1);
+		assert_string_equal(s->gpu[1].uuid, base.gpu[1].uuid);
+		assert_string_equal(s->gpu[1].bus_id, base.gpu[1].bus_id);
+		assert_int_equal(s->gpu[1].value[GPU_LOST], 0);
+		assert_int_equal(s->gpu[1].value[GPU_TEMPERATURE], base.gpu[1].value[GPU_TEMPERATURE]);
+		gpu_reader_free(r);
+		r = gpu_reader_new(); /* that never saw it */
+		s = gpu_read(r);
+		assert_int_equal(s->gpus, f ? 2 : 1);
+		assert_string_equal(s->gpu[s->gpus - 1].uuid, base.gpu[1].uuid); /* where NVML has it: vgpu-admin's index */
+		assert_int_equal(s->gpu[s->gpus - 1].value[GPU_LOST], 0);
+		fake_nvml_fault(NULL);
+		s = gpu_read(r);
+		assert_int_equal(s->gpus, 2);
+		for (unsigned i = 0; i < 2; i++)
+			assert_int_equal(s->gpu[i].value[GPU_LOST], 0);
+		assert_string_not_equal(s->gpu[0].uuid, s->gpu[1].uuid);
+		gpu_reader_free(r);
+	}
+}
+
+/* A UUID that is not told for a while makes no other GPU. */
+static void test_nameless(void **state)
+{
+	struct gpu_reader *r = gpu_reader_new();
+	const struct gpu_sample *s;
+
+	fake_nvml_fault("DeviceGetUUID:0:error=999");
+	s = gpu_read(r);
+	assert_int_equal(s->gpus, 2);
+	assert_string_equal(s->gpu[1].uuid, "");
+	fake_nvml_fault(NULL);
+	s = gpu_read(r);
+	fake_nvml_fault("DeviceGetUUID:0:lie=41");
+	s = gpu_read(r);
+	assert_int_equal(s->gpus, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_string_equal(s->gpu[i].uuid, base.gpu[i].uuid);
+		assert_int_equal(s->gpu[i].value[GPU_LOST], 0);
+	}
+	gpu_reader_free(r);
+	fake_nvml_fault(NULL);
+}
+
 static void test_xid(void **state)
 {
 	struct gpu_reader *r = gpu_reader_new();
@@ -229,6 +288,14 @@ static void test_xid(void **state)
 	assert_int_equal(s->gpu[0].value[GPU_LAST_XID], 79);
 	assert_int_equal(s->gpu[1].value[GPU_XIDS], 0);
 	assert_int_equal(s->gpus, 2);
+	fake_nvml_fault("EventSetWait_v2:0:xid=31");
+	s = gpu_read(r);
+	assert_int_equal(s->gpu[0].value[GPU_XIDS], 2);
+	assert_int_equal(s->gpu[0].value[GPU_HARDWARE_XIDS], 1);
+	assert_int_equal(s->gpu[0].value[GPU_LAST_XID], 31);
+	assert_int_equal(s->gpu[0].value[GPU_LAST_HARDWARE_XID], 79);
+	fake_nvml_fault("DeviceGetCount_v2:0:gone=0"); /* what was counted is told of one that is gone, too */
+	assert_int_equal(gpu_read(r)->gpu[0].value[GPU_XIDS], 2);
 	gpu_reader_free(r);
 	fake_nvml_fault("DeviceRegisterEvents:0:error=4");
 	r = gpu_reader_new();
@@ -236,11 +303,127 @@ static void test_xid(void **state)
 	gpu_reader_free(r);
 }
 
+/* ---- over many samples ---- */
+
+static struct gpu_history history;
+
+/* What a new process says first, and then. */
+static const struct gpu_sample *another_process(struct gpu_reader **r, int64_t now_ms)
+{
+	gpu_reader_free(*r);
+	*r = gpu_reader_new();
+	gpu_history_restart(&history);
+	gpu_history_take(&history, gpu_read(*r), now_ms);
+	return &history.s;
+}
+
+static const struct gpu_sample *again(struct gpu_reader *r, const char *fault, int64_t now_ms)
+{
+	fake_nvml_fault(fault);
+	gpu_history_take(&history, gpu_read(r), now_ms);
+	return &history.s;
+}
+
+static void test_history_identity(void **state)
+{
+	struct gpu_reader *r = NULL;
+	const struct gpu_sample *s;
+
+	memset(&history, 0, sizeof(history));
+	fake_nvml_fault(NULL);
+	s = another_process(&r, 1000);
+	assert_int_equal(s->gpus, 2);
+	for (int listed = 0; listed < 2; listed++) {
+		fake_nvml_fault(listed ? "DeviceGetHandleByIndex_v2:0:lost=0" : "DeviceGetCount_v2:0:gone=0");
+		s = another_process(&r, 2000);
+		assert_int_equal(s->gpus, 2);
+		assert_string_equal(s->gpu[0].uuid, base.gpu[0].uuid);
+		assert_int_equal(s->gpu[0].value[GPU_LOST], 1);
+		assert_int_equal(s->gpu[0].value[GPU_POWER], -1);
+		assert_string_equal(s->gpu[1].uuid, base.gpu[1].uuid);
+		assert_int_equal(s->gpu[1].value[GPU_LOST], 0);
+		assert_int_equal(s->gpu[1].value[GPU_POWER], base.gpu[1].value[GPU_POWER]);
+		assert_true(gpu_plausible(&s->gpu[0]) && gpu_plausible(&s->gpu[1]));
+		s = again(r, NULL, 3000);
+		assert_int_equal(s->gpu[0].value[GPU_LOST], 0);
+		assert_int_equal(s->gpus, 2);
+	}
+	gpu_reader_free(r);
+}
+
+/* A program's error is no trouble of the GPU; the hardware's is for a while, and both are counted for good. */
+static void test_history_xid(void **state)
+{
+	struct gpu_reader *r = NULL;
+	const struct gpu_sample *s;
+
+	memset(&history, 0, sizeof(history));
+	fake_nvml_fault(NULL);
+	s = another_process(&r, 1000);
+	assert_int_equal(s->gpu[0].value[GPU_XIDS], 0);
+	s = again(r, "EventSetWait_v2:0:xid=31", 2000);
+	assert_int_equal(s->gpu[0].value[GPU_XIDS], 1);
+	assert_null(gpu_problem(&s->gpu[0], 0));
+	s = again(r, "EventSetWait_v2:0:xid=79", 3000);
+	assert_int_equal(s->gpu[0].value[GPU_RECENT_XID], 79);
+	assert_non_null(strstr(gpu_problem(&s->gpu[0], 0), "Xid"));
+	fake_nvml_fault(NULL);
+	s = another_process(&r, 4000);
+	assert_int_equal(s->gpu[0].value[GPU_XIDS], 2);
+	assert_int_equal(s->gpu[0].value[GPU_HARDWARE_XIDS], 1);
+	assert_int_equal(s->gpu[0].value[GPU_LAST_XID], 79);
+	assert_non_null(gpu_problem(&s->gpu[0], 0));
+	s = again(r, "EventSetWait_v2:0:xid=13", 5000);
+	assert_int_equal(s->gpu[0].value[GPU_XIDS], 3);
+	assert_int_equal(s->gpu[0].value[GPU_LAST_XID], 13);
+	s = again(r, NULL, 3000 + GPU_XID_RECENT_MS);
+	assert_null(gpu_problem(&s->gpu[0], 0));
+	assert_int_equal(s->gpu[0].value[GPU_HARDWARE_XIDS], 1);
+	assert_int_equal(s->gpu[1].value[GPU_XIDS], 0);
+	gpu_reader_free(r);
+}
+
+static void test_history_links(void **state)
+{
+	struct gpu_sample s = {.gpus = 1};
+	struct gpu *g = &s.gpu[0];
+
+	memset(&history, 0, sizeof(history));
+	*g = base.gpu[0];
+	g->value[GPU_LINKS] = 18;
+	for (int64_t up = 4; up >= 0; up -= 4) { /* that 14 are connected to nothing is nothing wrong */
+		g->value[GPU_LINKS_UP] = up;
+		gpu_history_take(&history, &s, 1000);
+		if (up)
+			assert_null(gpu_problem(&history.s.gpu[0], 0));
+		else
+			assert_non_null(strstr(gpu_problem(&history.s.gpu[0], 0), "NVLinks"));
+	}
+	g->value[GPU_LINKS_UP] = 4;
+	gpu_history_take(&history, &s, 1000);
+	assert_null(gpu_problem(&history.s.gpu[0], 0));
+}
+
+static void test_history_failures(void **state)
+{
+	struct gpu_sample s = {.failures = 5};
+
+	memset(&history, 0, sizeof(history));
+	gpu_history_take(&history, &s, 1000);
+	gpu_history_take(&history, &s, 2000);
+	gpu_history_restart(&history);
+	s.failures = 7;
+	gpu_history_take(&history, &s, 3000);
+	assert_int_equal(history.s.failures, 12);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_values), cmocka_unit_test(test_errors), cmocka_unit_test(test_lies),
-		cmocka_unit_test(test_peers), cmocka_unit_test(test_vanishing), cmocka_unit_test(test_xid),
+		cmocka_unit_test(test_peers), cmocka_unit_test(test_vanishing), cmocka_unit_test(test_one_vanishes),
+		cmocka_unit_test(test_nameless), cmocka_unit_test(test_xid), cmocka_unit_test(test_history_identity),
+		cmocka_unit_test(test_history_xid), cmocka_unit_test(test_history_links), cmocka_unit_test(test_history_failures),
 	};
 
 	return cmocka_run_group_tests(tests, take_base, NULL);
