@@ -191,6 +191,7 @@ struct exec {
 	struct exec_held held;
 	struct exec_helpers helpers;
 	_Atomic int gate; /* enum gate_state: see gate.c */
+	bool ending_said; /* of this drain; decoder only */
 	struct vgpu_spin spin;
 	uint32_t sleeps; /* counted in VGPU_SLEEP_NEXT */
 	uint8_t payload[VGPU_BLOCK_SIZE + 256]; /* decoder's copy */
@@ -242,6 +243,7 @@ void marks_poll(struct exec *x);		  /* pop what has completed; never blocks */
 void marks_delegate(struct exec *x);		  /* decoder is going to sleep */
 bool marks_idle(struct exec *x);		  /* everything issued has completed */
 bool marks_no_kernels(struct exec *x);		  /* every kernel of a closed mark has */
+bool marks_left(struct exec *x, uint64_t *ns); /* until all kernels have ended, as others took; false: not known */
 bool marks_room(struct exec *x);
 void marks_drop_ctx(struct exec *x, struct obj *ctx); /* waits, then frees its events */
 
@@ -260,7 +262,9 @@ bool helpers_submit(struct exec *x, struct call *c);
 void gate_stop(struct exec *x);
 bool gate_open(struct exec *x); /* may a kernel be issued now? */
 void gate_step(struct exec *x); /* hand over when due */
-void gate_drained(struct exec *x); /* no kernel of ours is on the device: a lease that is due goes back. Decoder, reaper */
+/* No kernel of ours is on the device: a lease that is due goes back, true if there was one. Decoder, reaper. */
+bool gate_drained(struct exec *x);
+uint64_t gate_ending(struct exec *x); /* before sleeping: says when the drain is nearly over; ns until it will be, 0: none */
 uint64_t gate_idle(struct exec *x); /* nothing to do and the device is drained; ns after which to call again, 0: never */
 
 /* seen.c */

@@ -32,6 +32,8 @@ struct exec_ops {
 	bool (*lease_due)(void *ctx);
 	/* No kernel of ours is on the device any more; give the lease back. From two threads. */
 	void (*lease_release)(void *ctx);
+	/* Due, and the last kernels will end in a moment: the next one may begin to wake up. NULL: nobody cares. */
+	void (*lease_ending)(void *ctx);
 	/* Ring empty, device drained, lease still held: keep it if nobody waits. Otherwise it is kept for a moment
 	 * all the same, in which a program that synchronises goes on: ns after which to call again; 0: never. */
 	uint64_t (*lease_idle)(void *ctx);

@@ -6,25 +6,33 @@
  *   WANTED    asked for; the doorbell rings when it is granted -> HELD
  *   HELD      kernels are issued. Due -> DRAINING; ring empty and device drained -> NONE, kept by the
  *             other half as long as nobody waits
- *   DRAINING  no kernel is issued; none on the device -> released, NONE
+ *   DRAINING  no kernel is issued; GATE_LEAD_NS before the last one ends that is said; none on the device ->
+ *             released, NONE
  *
  * The decoder changes it, but for the last step, which whoever sees the last kernel end takes at once: the device
  * idles until then.
  */
 #include "executor/call.h"
 
-void gate_drained(struct exec *x)
+/* Four threads wake one after the other until the next tenant's first kernel runs: our reaper or decoder, the
+ * broker, its decoder, its worker. */
+#define GATE_LEAD_NS 250000u
+
+bool gate_drained(struct exec *x)
 {
 	int from = GATE_DRAINING;
 
-	if (atomic_compare_exchange_strong(&x->gate, &from, GATE_NONE))
-		x->env->ops->lease_release(x->env->ops_ctx);
+	if (!atomic_compare_exchange_strong(&x->gate, &from, GATE_NONE))
+		return false;
+	x->env->ops->lease_release(x->env->ops_ctx);
+	return true;
 }
 
 void gate_step(struct exec *x)
 {
 	if (atomic_load(&x->gate) == GATE_HELD && x->env->ops->lease_due(x->env->ops_ctx)) {
 		marks_close(x);
+		x->ending_said = false;
 		atomic_store(&x->gate, GATE_DRAINING);
 	}
 	if (atomic_load(&x->gate) == GATE_DRAINING && marks_no_kernels(x))
@@ -48,6 +56,19 @@ bool gate_open(struct exec *x)
 		atomic_store(&x->gate, state);
 	}
 	return state == GATE_HELD;
+}
+
+uint64_t gate_ending(struct exec *x)
+{
+	uint64_t left;
+
+	if (atomic_load(&x->gate) != GATE_DRAINING || x->ending_said || !x->env->ops->lease_ending || !marks_left(x, &left))
+		return 0;
+	if (left > GATE_LEAD_NS)
+		return left - GATE_LEAD_NS;
+	x->ending_said = true;
+	x->env->ops->lease_ending(x->env->ops_ctx);
+	return 0;
 }
 
 uint64_t gate_idle(struct exec *x)

@@ -109,6 +109,18 @@ bool lease_due(void *ctx)
 	return atomic_load_explicit(&p->page->revoke, memory_order_relaxed) == p->lease;
 }
 
+void lease_ending(void *ctx)
+{
+	struct process *p = ctx;
+
+	pthread_mutex_lock(&p->lease_lock);
+	if (p->held && atomic_load(&p->page->revoke) == p->lease) {
+		atomic_store(&p->page->ending, p->lease);
+		lease_kick(p);
+	}
+	pthread_mutex_unlock(&p->lease_lock);
+}
+
 void lease_release(void *ctx)
 {
 	struct process *p = ctx;

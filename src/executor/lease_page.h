@@ -18,6 +18,9 @@
  * Limits: `allowed` says up to which of its own counts the executor may issue launches and copied bytes; it
  * kicks when it is there, once, and finds more when the broker has more to give. One copy may go beyond.
  *
+ * Told to hand over, the executor says ending = n shortly before its last kernel ends, so that the next tenant's
+ * wake-ups happen beside it: the broker admits that one then, and splits the charge while both hold a lease.
+ *
  * Between grant and claimed == n the executor is waking up, which on a busy host takes milliseconds: it is
  * not idle, and the broker leaves it a quantum before it looks at active.
  */
@@ -71,6 +74,7 @@ struct lease_page {
 	_Atomic uint32_t active;	      /* 1: work may be on the device */
 	_Atomic uint64_t active_since;	      /* ns, CLOCK_MONOTONIC; valid while active */
 	_Atomic uint64_t busy_ns;	      /* sum of finished active periods */
+	_Atomic uint32_t ending;	      /* number of the lease whose last kernels run */
 	_Alignas(64) _Atomic uint64_t units_begun, units_ended;
 	_Atomic uint64_t launches, bytes, unsupported; /* counters for metrics */
 	struct lease_times times[LEASE_TIMES];

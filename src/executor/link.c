@@ -179,6 +179,7 @@ const struct exec_ops process_ops = {
 	.lease_try = lease_try,
 	.lease_ask = lease_ask,
 	.lease_due = lease_due,
+	.lease_ending = lease_ending,
 	.lease_release = lease_release,
 	.lease_idle = lease_idle,
 	.unit_begin = lease_unit_begin,

@@ -289,6 +289,22 @@ bool marks_no_kernels(struct exec *x)
 	return none;
 }
 
+bool marks_left(struct exec *x, uint64_t *ns)
+{
+	struct exec_marks *m = &x->marks;
+	uint64_t now = vgpu_now_ns(), since, end;
+	bool known;
+
+	pthread_mutex_lock(&m->lock);
+	known = m->unit_ns && m->kernels;
+	since = known ? m->ring[m->tail % EXEC_MARKS].closed_at : 0;
+	since = m->popped_at > since ? m->popped_at : since;
+	end = since + m->kernels * m->unit_ns;
+	*ns = end > now ? end - now : 0;
+	pthread_mutex_unlock(&m->lock);
+	return known;
+}
+
 void marks_delegate(struct exec *x)
 {
 	struct exec_marks *m = &x->marks;
@@ -367,8 +383,9 @@ static void *reaper(void *arg)
 		reap(x, at);
 		if (m->tail <= at) /* an older one, of another stream, is not complete */
 			reap(x, m->tail);
-		if (!m->kernels)
-			gate_drained(x);
+		/* Whose lease has just gone back hears of the next by its doorbell. */
+		if (!m->kernels && gate_drained(x) && atomic_load(&x->nudge) && !atomic_load(&x->sticky))
+			continue;
 		if (m->tail == m->head || decoder_has_to_do(x))
 			exec_wake(x);
 	}

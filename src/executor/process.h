@@ -57,6 +57,7 @@ void process_stop(struct process *p);
 bool lease_try(void *ctx);
 void lease_ask(void *ctx);
 bool lease_due(void *ctx);
+void lease_ending(void *ctx);
 void lease_release(void *ctx);
 uint64_t lease_idle(void *ctx);
 void lease_kick(struct process *p);

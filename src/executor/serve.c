@@ -614,6 +614,8 @@ static void idle(struct exec *x)
 	gate_step(x);
 	if (!was_blocked || x->throttle.waits)
 		keeps = gate_idle(x);
+	if (!keeps)
+		keeps = gate_ending(x);
 	if (sleep_until_called(x, was_blocked, keeps) && !was_blocked)
 		vgpu_spin_waited(&x->spin, vgpu_now_ns() - since);
 }

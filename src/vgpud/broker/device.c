@@ -4,7 +4,8 @@
  *
  * At its deadline a holder competes with those who wait: while its own tag is still the smallest it goes on
  * with a new deadline and never notices. Otherwise it is told to hand over at its next kernel boundary, and
- * who follows is settled by then. Only a holder that lost the comparison is interrupted, so a tenant with a
+ * who follows is granted when it says that its last kernels run, so that the wake-ups of the one happen beside
+ * the kernels of the other. Only a holder that lost the comparison is interrupted, so a tenant with a
  * large share drains its pipeline once per turn, not once per quantum.
  */
 #include "vgpud/broker/broker.h"
@@ -318,6 +319,8 @@ void exec_look(struct bexec *x)
 	gave = atomic_load(&x->page->released);
 	if (x->client.state == SCHED_HOLDING && gave_up(gave, x->lease))
 		released(x, now);
+	else if (x->revoked_at && atomic_load(&x->page->ending) == x->lease)
+		sched_ending(&x->client);
 	else if (x->client.state == SCHED_WAITING && gave_up(gave, x->lease))
 		sched_client_remove(s, &x->client, now);
 	if (x->client.state == SCHED_IDLE && want != x->lease && want != gave) {

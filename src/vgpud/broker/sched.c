@@ -382,6 +382,23 @@ static void dequeue(struct sched *s, struct sched_client *c)
 
 /* ---- grant and release */
 
+/* From when on others are admitted beside it. */
+static uint64_t over_at(const struct sched *s, const struct sched_client *holder)
+{
+	if (holder->ending)
+		return 0;
+	return holder->deadline == SCHED_NEVER ? SCHED_NEVER : holder->deadline + s->quantum;
+}
+
+/* So they count for nothing in who comes next; one that says so and stays is an overrun a quantum later. */
+static bool all_as_good_as_gone(const struct sched *s, uint64_t now)
+{
+	for (unsigned i = 0; i < s->holders; i++)
+		if (!s->holder[i]->ending || now >= s->holder[i]->deadline + s->quantum)
+			return false;
+	return true;
+}
+
 static bool room(const struct sched *s, uint64_t now)
 {
 	if (s->concurrent)
@@ -389,7 +406,7 @@ static bool room(const struct sched *s, uint64_t now)
 	if (s->holders >= SCHED_OVERRUNS_MAX)
 		return false;
 	for (unsigned i = 0; i < s->holders; i++)
-		if (s->holder[i]->deadline == SCHED_NEVER || now < s->holder[i]->deadline + s->quantum)
+		if (now < over_at(s, s->holder[i]))
 			return false;
 	return true;
 }
@@ -425,11 +442,13 @@ static void begin_turn(struct sched *s, struct sched_client *c, uint64_t now)
 {
 	uint64_t end = cap_end(s, c->tenant, now);
 
-	c->alone = !crowded(s);
+	/* Who holds beside it is about to ask again. */
+	c->alone = !crowded(s) && (s->concurrent || s->holders == 1);
 	c->owed_turn = !c->alone && owed(s, c->tenant, now) > 0;
 	if (c->owed_turn)
 		pull_tag(s, c->tenant, SCHED_CREDIT_QUANTA);
 	c->turn_tag = c->tenant->start_tag;
+	c->ending = false;
 	c->beside = s->concurrent;
 	c->deadline = c->alone || end < now + s->quantum ? end : now + s->quantum;
 }
@@ -450,6 +469,8 @@ bool sched_renew(struct sched *s, struct sched_client *c, uint64_t now)
 	if (c->state != SCHED_HOLDING || used_up(s, c->tenant, now) ||
 	    (c->beside && !s->concurrent && s->holders > 1))
 		return false;
+	if (!s->concurrent && s->holders > 1 && now < c->deadline)
+		return true; /* who ends beside it will ask again: the turn stays what it is */
 	if (crowded(s) && goes_before(s, first_waiting(s, true, now), c->tenant, now))
 		return false;
 	begin_turn(s, c, now);
@@ -465,7 +486,7 @@ struct sched_client *sched_pick(struct sched *s, uint64_t now)
 	if (!sched_contended(s) || !room(s, now))
 		return NULL;
 	sched_account(s, now);
-	t = first_waiting(s, s->concurrent || !s->holders, now);
+	t = first_waiting(s, s->concurrent || all_as_good_as_gone(s, now), now);
 	if (!t)
 		return NULL;
 	c = t->first;
@@ -480,6 +501,11 @@ struct sched_client *sched_pick(struct sched *s, uint64_t now)
 	begin_turn(s, c, now);
 	set_deadlines(s, now);
 	return c;
+}
+
+void sched_ending(struct sched_client *c)
+{
+	c->ending = c->state == SCHED_HOLDING;
 }
 
 void sched_release(struct sched *s, struct sched_client *c, uint64_t end, uint64_t now)
@@ -518,12 +544,9 @@ uint64_t sched_next(const struct sched *s)
 
 	if (!sched_contended(s) || s->concurrent || s->holders >= SCHED_OVERRUNS_MAX || !least_without(s, 0))
 		return s->unpark_at;
-	for (unsigned i = 0; i < s->holders; i++) {
-		if (s->holder[i]->deadline == SCHED_NEVER)
-			return s->unpark_at;
-		if (s->holder[i]->deadline + s->quantum > at)
-			at = s->holder[i]->deadline + s->quantum;
-	}
+	for (unsigned i = 0; i < s->holders; i++)
+		if (over_at(s, s->holder[i]) > at)
+			at = over_at(s, s->holder[i]);
 	return at < s->unpark_at ? at : s->unpark_at;
 }
 

@@ -10,6 +10,7 @@
  *
  *   sched_ask()      a client wants the lease              -> it waits
  *   sched_pick()     is anybody to be granted now?         -> the client to grant
+ *   sched_ending()   a holder told to hand over will be done in a moment -> the next sched_pick() may grant
  *   sched_release()  a holder is done (or was killed)      -> charged, the next sched_pick() may grant
  *   sched_renew()    a holder's deadline came, or nobody waits any more -> may it go on?
  *   sched_next()     when to call sched_pick() again although nothing happened
@@ -46,9 +47,10 @@
  * the longest units, one that comes back from a short absence delaying it by SCHED_CREDIT_QUANTA at most.
  * (Reservations take their part first.)
  *
- * Charging: from grant to release by the caller's clock. Normally one client holds the lease. When a
- * holder has overrun its deadline by one quantum the next is admitted as well (a kernel cannot be
- * stopped half-way; the hardware time-slices) and the time they spend together is split evenly.
+ * Charging: from grant to release by the caller's clock. Normally one client holds the lease, but for the
+ * moment in which one is ending and the next wakes up. When a holder has overrun its deadline by one quantum
+ * the next is admitted as well (a kernel cannot be stopped half-way; the hardware time-slices). The time they
+ * spend together is split evenly, so who says that it is ending and goes on gets what any overrun gets.
  */
 #ifndef VGPUD_SCHED_H
 #define VGPUD_SCHED_H
@@ -76,6 +78,7 @@ struct sched_client {
 	uint64_t deadline; /* while HOLDING; SCHED_NEVER while nobody else waits and no cap ends it */
 	bool alone;	   /* nobody waited when its deadline was set */
 	bool owed_turn;	   /* this turn is its reservation's */
+	bool ending;	   /* its last kernels run: another may begin beside it */
 	bool beside;	   /* admitted beside others by sched_set_concurrent() */
 	double turn_tag;   /* its tenant's tag when this turn began */
 	uint64_t charged;  /* ns of device time, all leases */
@@ -151,6 +154,8 @@ struct sched_client *sched_pick(struct sched *s, uint64_t now);
 /* The holder goes on (true, with a new deadline), or is to hand over (false). Call when its deadline came, or
  * when nobody waits. */
 bool sched_renew(struct sched *s, struct sched_client *c, uint64_t now);
+/* c, which lost sched_renew() or whose deadline was taken from it, says so; not of a lease that may go on. */
+void sched_ending(struct sched_client *c);
 /* `end` <= now: when its work ended (a holder found idle is not charged for idling). */
 void sched_release(struct sched *s, struct sched_client *c, uint64_t end, uint64_t now);
 /* Whatever it is doing, forget it (its executor died). */

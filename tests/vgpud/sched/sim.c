@@ -56,6 +56,12 @@ void sim_add(struct sim *m, struct sim_vm *vm)
 	sched_ask(&m->s, &x->c, m->now);
 }
 
+/* ns of its kernel left when it says that it is ending. */
+static double lead(const struct sim_client *x)
+{
+	return x->vm->lies ? INFINITY : SIM_LEAD_NS;
+}
+
 static uint64_t next_event(const struct sim *m, uint64_t end)
 {
 	uint64_t at = sched_next(&m->s);
@@ -63,7 +69,8 @@ static uint64_t next_event(const struct sim *m, uint64_t end)
 	at = at < end ? at : end;
 	for (unsigned i = 0; i < m->s.holders; i++) {
 		const struct sim_client *x = OF(m->s.holder[i]);
-		double over = x->left * m->s.holders;
+		bool says = x->revoked && !x->c.ending && x->left > lead(x);
+		double over = (says ? x->left - lead(x) : x->left) * m->s.holders;
 
 		if (over < (double)(at - m->now))
 			at = m->now + (uint64_t)ceil(over);
@@ -112,6 +119,8 @@ static void look_at_holders(struct sim *m)
 	for (unsigned i = 0; i < m->s.holders;) {
 		struct sim_client *x = OF(m->s.holder[i]);
 
+		if (x->revoked && x->left <= lead(x))
+			sched_ending(&x->c);
 		if (x->left <= 0.5)
 			kernel_ended(m, x);
 		i += i < m->s.holders && m->s.holder[i] == &x->c;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A device in simulated time, driven as broker/device.c drives a real one: deadlines are looked at when they
- * come, a holder told to go does so at its next kernel boundary, holders side by side run at a fraction of the
- * speed. No clock, so figures are exact and repeatable. Every step checks that the device does not idle while
+ * come, a holder told to go does so at its next kernel boundary and says so shortly before, holders side by side
+ * run at a fraction of the speed. No clock, so figures are exact and repeatable. Every step checks that the device does not idle while
  * somebody may compute.
  */
 #ifndef TESTS_SCHED_SIM_H
@@ -11,12 +11,14 @@
 
 #define MS 1000000ull
 #define SIM_CLIENTS_MAX 4096
+#define SIM_LEAD_NS 250000u /* as executor/gate.c's */
 
 struct sim_vm {
 	struct sched_tenant t;
 	uint64_t kernel_min, kernel_max; /* ns, log-uniform between them; max SIM_ENDLESS: never ends */
 	unsigned batch;			 /* kernels between two pauses; 0: never pauses */
 	uint64_t think;			 /* ns of pause, mean; 0: none */
+	bool lies;			 /* says that it is ending as soon as it is told to go */
 	uint64_t longest_wait;		 /* ns between asking and being granted */
 };
 #define SIM_ENDLESS UINT64_MAX

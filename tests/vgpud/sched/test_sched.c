@@ -255,6 +255,37 @@ static void an_overrun_admits_the_next_and_splits_the_charge(void **state)
 	free(m);
 }
 
+/* Breaks: the device idles while the next one wakes up; or two are let in for one that ends; or its word counts for its
+ * next lease too. */
+static void who_is_ending_lets_the_next_in(void **state)
+{
+	struct sim *m = sim_new(3, (uint32_t[]){50, 50, 50}, 2 * MS);
+	struct sched_client *a = sched_pick(&m->s, 0), *b, *c;
+
+	(void)state;
+	assert_false(sched_renew(&m->s, a, 2 * MS));
+	assert_null(sched_pick(&m->s, 2 * MS));
+	sched_ending(a);
+	b = sched_pick(&m->s, 2 * MS);
+	assert_non_null(b);
+	assert_ptr_not_equal(a, b);
+	assert_null(sched_pick(&m->s, 2 * MS));
+	sched_release(&m->s, a, 3 * MS, 3 * MS);
+	assert_int_equal(a->charged, 5 * MS / 2);
+	assert_int_equal(b->charged, MS / 2);
+	sched_ask(&m->s, a, 3 * MS);
+	assert_null(sched_pick(&m->s, 3 * MS));
+	sched_release(&m->s, b, 4 * MS, 4 * MS);
+	c = sched_pick(&m->s, 4 * MS);
+	sched_release(&m->s, c, 6 * MS, 6 * MS);
+	assert_ptr_equal(sched_pick(&m->s, 6 * MS), a);
+	sched_ask(&m->s, b, 6 * MS);
+	assert_null(sched_pick(&m->s, 6 * MS));
+	sched_ending(c); /* holds nothing: not said */
+	assert_false(c->ending);
+	free(m);
+}
+
 /* Breaks: an uncontended holder is bothered, or a contended one never told. */
 static void deadlines_appear_with_the_first_waiter(void **state)
 {
@@ -312,6 +343,7 @@ int main(void)
 		cmocka_unit_test(the_device_does_not_idle),
 		cmocka_unit_test(more_clients_gain_nothing),
 		cmocka_unit_test(an_overrun_admits_the_next_and_splits_the_charge),
+		cmocka_unit_test(who_is_ending_lets_the_next_in),
 		cmocka_unit_test(deadlines_appear_with_the_first_waiter),
 		cmocka_unit_test(removal_frees_place_and_lease),
 	};
