@@ -205,7 +205,11 @@ struct broker {
 	uint64_t refusals_since; /* ns: begin of the window */
 	unsigned refusals;	 /* in it */
 	unsigned listening_pending; /* LISTEN answers awaited before READY */
-	char state_trouble[512]; /* why the last write to state.db failed; empty: it did not */
+	char state_trouble[512]; /* why not all of what is in force is in state.db; empty: it is */
+	char state_aside[32]; /* what state.db is called that could not be used */
+	uint64_t state_again, state_wait; /* ns: when it is tried next; how long after the last try */
+	int state_lock; /* descriptor of state-dir, locked; -1: not yet */
+	unsigned db_fault; /* enum db_fault: of the last error */
 	struct events events;
 };
 
@@ -382,7 +386,7 @@ struct change {
 	bool forget_faults;
 };
 struct vgpu_err *state_open(struct broker *b);
-/* All of it or nothing, with who did it. */
+/* All of it or nothing, with who did it. Nothing, while what went before cannot be stored. */
 struct vgpu_err *state_record(struct broker *b, const struct change *c);
 /* Counted; with its quarantine, if it led to one. A full disk is no reason not to go on. */
 void state_fault(struct vm *vm, const char *kind);
@@ -392,6 +396,8 @@ void state_device(struct device *d);
 void state_forget_device(struct device *d);
 /* Renews the copy a later broker falls back on. */
 void state_copy(struct broker *b);
+/* Once a second: a file that can be written again is. */
+void state_period(struct broker *b, uint64_t now);
 /* Rows as objects; arg, or NULL, is bound to the query's only parameter. */
 struct vgpu_err *state_rows(struct broker *b, const char *sql, const char *const *keys, const char *arg, json_t **out);
 

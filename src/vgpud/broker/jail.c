@@ -27,7 +27,7 @@ static const int allowed[] = {
 	SCMP_SYS(lseek), SCMP_SYS(pread64), SCMP_SYS(pwrite64), SCMP_SYS(ftruncate), SCMP_SYS(fsync),
 	SCMP_SYS(fdatasync), SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(access), SCMP_SYS(faccessat),
 	SCMP_SYS(fchmod), SCMP_SYS(fchown), SCMP_SYS(nanosleep), SCMP_SYS(clock_nanosleep), SCMP_SYS(getcwd),
-	SCMP_SYS(readlink), SCMP_SYS(utimensat), SCMP_SYS(uname),
+	SCMP_SYS(readlink), SCMP_SYS(utimensat), SCMP_SYS(uname), SCMP_SYS(flock), SCMP_SYS(rename), SCMP_SYS(renameat), SCMP_SYS(renameat2),
 };
 
 struct vgpu_err *broker_jail_identity(const struct vgpud_config *c)

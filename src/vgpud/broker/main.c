@@ -19,6 +19,7 @@ static void on_period(struct loop_io *io, uint32_t events)
 	if (read(io->fd, &n, sizeof(n)) < 0)
 		return; /* set anew meanwhile */
 	loop_timer_set(io, now + PERIOD_NS);
+	state_period(b, now);
 	list_for_each(it, &b->devices) {
 		device_watch(list_entry(it, struct device, node), now);
 		spare_step(list_entry(it, struct device, node), now);
@@ -91,7 +92,7 @@ static struct vgpu_err *start(struct broker *b)
 
 int main(void)
 {
-	static struct broker b = {.next_vm = 1};
+	static struct broker b = {.next_vm = 1, .state_lock = -1};
 	cleanup_err struct vgpu_err *e = NULL;
 
 	log_init("vgpu-broker", LOG_L_INFO);

@@ -1,178 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What survives: state.db (SQLite, WAL) holds VMs with their limits, pools, devices, faults and who changed
- * what. Should it be unreadable when a broker starts anew under a living keeper, the VMs come from the copy
- * the keeper holds, and go on; a vgpud that starts fresh refuses instead, for it would serve nobody.
+ * What survives: state.db (db.h) holds VMs with their limits, pools, devices, faults and who changed what. The keeper
+ * holds a copy of all but the last two (copy.h).
+ *
+ * While state.db cannot be read or written, sharing goes on from memory: changes by hand are refused, what happens by
+ * itself (a quarantine, a VM that moves) is kept in memory and in the copy. It is tried again, seldom, and whenever a
+ * change is asked for; what is in force is then stored whole. A damaged file is put aside under another name, never
+ * written to. Only a vgpud that starts fresh, which has nothing in memory, refuses to.
  */
-#include "vgpud/broker/broker.h"
+#include "vgpud/broker/db.h"
+#include "vgpud/broker/copy.h"
 #include "base/log.h"
-#include <sqlite3.h>
-#include <stdarg.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-/* Another process on the same file is a mistake, but one that may be about to end. */
-#define BUSY_MS 2000
 #define ROWS_KEPT "10000" /* of faults and of audit */
-
-/* Step n brings user_version from n to n + 1. Never edited once released, only added to. */
-static const char *const migrations[] = {
-	"CREATE TABLE IF NOT EXISTS vms ("
-	" id INTEGER PRIMARY KEY CHECK (id > 0),"
-	" name TEXT NOT NULL UNIQUE,"
-	" priority INTEGER NOT NULL CHECK (priority IN (1, 2, 4)),"
-	" weight INTEGER NOT NULL CHECK (weight BETWEEN 1 AND 100),"
-	" quota INTEGER NOT NULL CHECK (quota > 0),"
-	" job_timeout_ns INTEGER NOT NULL, hard_timeout_ns INTEGER NOT NULL,"
-	" bar_size INTEGER NOT NULL CHECK (bar_size > 0),"
-	" uid INTEGER NOT NULL"
-	") STRICT;",
-
-	"ALTER TABLE vms ADD COLUMN cap INTEGER NOT NULL DEFAULT 0 CHECK (cap BETWEEN 0 AND 100);"
-	"ALTER TABLE vms ADD COLUMN reservation INTEGER NOT NULL DEFAULT 0 CHECK (reservation BETWEEN 0 AND 100);"
-	"ALTER TABLE vms ADD COLUMN quarantined INTEGER NOT NULL DEFAULT 0 CHECK (quarantined IN (0, 1));"
-	"CREATE TABLE faults ("
-	" number INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, vm TEXT NOT NULL, kind TEXT NOT NULL) STRICT;"
-	"CREATE INDEX faults_vm ON faults (vm, at_ms);"
-	"CREATE TABLE audit ("
-	" number INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, uid INTEGER NOT NULL, pid INTEGER NOT NULL,"
-	" command TEXT NOT NULL, object TEXT NOT NULL, change TEXT NOT NULL) STRICT;",
-
-	"ALTER TABLE vms ADD COLUMN max_launches_per_second INTEGER NOT NULL DEFAULT 0;"
-	"ALTER TABLE vms ADD COLUMN max_bytes_per_second INTEGER NOT NULL DEFAULT 0;"
-	"ALTER TABLE vms ADD COLUMN queue_depth INTEGER NOT NULL DEFAULT 0;",
-
-	"ALTER TABLE vms ADD COLUMN fault_limit INTEGER NOT NULL DEFAULT 0;"
-	"ALTER TABLE vms ADD COLUMN fault_window_ns INTEGER NOT NULL DEFAULT 0;",
-
-	"CREATE TABLE pools ("
-	" name TEXT PRIMARY KEY, policy TEXT NOT NULL CHECK (policy IN ('exclusive', 'concurrent'))) STRICT;"
-	"INSERT INTO pools VALUES ('" POOL_DEFAULT "', 'exclusive');"
-	"CREATE TABLE devices ("
-	" name TEXT PRIMARY KEY, pool TEXT NOT NULL, uuid TEXT NOT NULL, pci TEXT NOT NULL, numa_node INTEGER NOT NULL,"
-	" peers TEXT NOT NULL, state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 2), reason TEXT NOT NULL) STRICT;"
-	"ALTER TABLE vms ADD COLUMN numa_node INTEGER NOT NULL DEFAULT 4294967295;"
-	"ALTER TABLE vms ADD COLUMN pool TEXT NOT NULL DEFAULT '" POOL_DEFAULT "';"
-	"ALTER TABLE vms ADD COLUMN device TEXT NOT NULL DEFAULT '';"
-	"ALTER TABLE vms ADD COLUMN next_device TEXT NOT NULL DEFAULT '';"
-	"ALTER TABLE vms ADD COLUMN placed TEXT NOT NULL DEFAULT '';",
-};
-#define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
-
-static struct vgpu_err *db_err(struct broker *b, const char *what)
-{
-	return err_new("state-dir %s: state.db: %s: %s", b->cfg.state_dir, what,
-		       b->db ? sqlite3_errmsg(b->db) : "out of memory");
-}
-
-/* ---- statements: 'i' int64_t, 's' const char * ---- */
-
-static struct vgpu_err *run(struct broker *b, const char *sql, const char *types, ...)
-{
-	struct vgpu_err *e = NULL;
-	sqlite3_stmt *st;
-	va_list ap;
-
-	if (!b->db)
-		return err_new("state-dir %s: state.db is not usable since vgpud's broker started: see the log",
-			       b->cfg.state_dir);
-	if (sqlite3_prepare_v2(b->db, sql, -1, &st, NULL))
-		return db_err(b, "writing");
-	va_start(ap, types);
-	for (int i = 0; types[i]; i++)
-		if (types[i] == 'i')
-			sqlite3_bind_int64(st, i + 1, va_arg(ap, int64_t));
-		else
-			sqlite3_bind_text(st, i + 1, va_arg(ap, const char *), -1, SQLITE_TRANSIENT);
-	va_end(ap);
-	if (sqlite3_step(st) != SQLITE_DONE)
-		e = db_err(b, "writing");
-	sqlite3_finalize(st);
-	return e;
-}
-
-static int db_version(struct broker *b)
-{
-	sqlite3_stmt *st;
-	int v = -1;
-
-	if (sqlite3_prepare_v2(b->db, "PRAGMA user_version", -1, &st, NULL))
-		return -1;
-	if (sqlite3_step(st) == SQLITE_ROW)
-		v = sqlite3_column_int(st, 0);
-	sqlite3_finalize(st);
-	return v;
-}
-
-/* ---- opening ---- */
-
-/* VMs in the keeper's copy: 0 also while there is none. */
-static uint64_t copy_count(void)
-{
-	uint64_t n;
-
-	return pread(IPC_BFD_STATE, &n, sizeof(n), 0) == sizeof(n) ? n : 0;
-}
-
-/* A file that was removed or replaced under a living keeper is not a state of no VMs. */
-static struct vgpu_err *not_emptied(struct broker *b)
-{
-	uint64_t n = copy_count();
-
-	if (!n || db_version(b) != 0)
-		return NULL;
-	return err_new("state-dir %s: state.db: empty, although %llu VMs are registered: it was removed or replaced",
-		       b->cfg.state_dir, (unsigned long long)n);
-}
-
-static struct vgpu_err *migrate(struct broker *b)
-{
-	int v = db_version(b);
-	char set[64];
-
-	if (v < 0)
-		return db_err(b, "reading its version");
-	if (v > SCHEMA_VERSION)
-		return err_new("state-dir %s: state.db has version %d, this vgpud knows %d: a newer vgpud made it",
-			       b->cfg.state_dir, v, SCHEMA_VERSION);
-	for (; v < SCHEMA_VERSION; v++) {
-		snprintf(set, sizeof(set), "PRAGMA user_version=%d; COMMIT", v + 1);
-		if (sqlite3_exec(b->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) ||
-		    sqlite3_exec(b->db, migrations[v], NULL, NULL, NULL) ||
-		    sqlite3_exec(b->db, set, NULL, NULL, NULL)) {
-			struct vgpu_err *e = db_err(b, "bringing it up to date");
-
-			sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL);
-			return e;
-		}
-	}
-	return NULL;
-}
-
-static struct vgpu_err *open_db(struct broker *b)
-{
-	int flags = SQLITE_OPEN_READWRITE | (copy_count() ? 0 : SQLITE_OPEN_CREATE);
-	struct vgpu_err *e;
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/state.db", b->cfg.state_dir);
-	if (sqlite3_open_v2(path, &b->db, flags, NULL))
-		return db_err(b, "opening");
-	sqlite3_busy_timeout(b->db, BUSY_MS);
-	e = not_emptied(b);
-	if (e)
-		return e;
-	if (sqlite3_exec(b->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", NULL, NULL, NULL))
-		return db_err(b, "opening");
-	return migrate(b);
-}
+/* From one try to the next, doubled up to the second: storing all of VMS_MAX VMs takes tens of ms. */
+#define AGAIN_NS PERIOD_NS
+#define AGAIN_MAX_NS (32 * PERIOD_NS)
 
 /* ---- reading ---- */
 
 /* The file is checked as a command is: a damaged row must end in an error, which is not the broker's end. */
 static struct vgpu_err *bad_row(struct broker *b, const char *what, int64_t value)
 {
+	b->db_fault = DB_DAMAGED;
 	return err_new("state-dir %s: state.db: damaged: %s: %lld is out of range or missing", b->cfg.state_dir, what,
 		       (long long)value);
 }
@@ -294,11 +148,11 @@ static struct vgpu_err *each_row(struct broker *b, const char *sql, struct vgpu_
 	int rc;
 
 	if (sqlite3_prepare_v2(b->db, sql, -1, &st, NULL))
-		return db_err(b, "reading");
+		return db_error(b, "reading");
 	while (!e && (rc = sqlite3_step(st)) == SQLITE_ROW)
 		e = fn(b, st);
 	if (!e && rc != SQLITE_DONE)
-		e = db_err(b, "reading");
+		e = db_error(b, "reading");
 	sqlite3_finalize(st);
 	return e;
 }
@@ -327,6 +181,11 @@ static struct vgpu_err *load_fault(struct broker *b, sqlite3_stmt *st)
 	return NULL;
 }
 
+static struct vgpu_err *load_faults(struct broker *b)
+{
+	return each_row(b, "SELECT vm, at_ms FROM faults ORDER BY number", load_fault);
+}
+
 static struct vgpu_err *load(struct broker *b)
 {
 	char cols[512], sql[600];
@@ -339,137 +198,96 @@ static struct vgpu_err *load(struct broker *b)
 		e = each_row(b, "SELECT name, pool, uuid, pci, peers, reason, numa_node, state FROM devices ORDER BY rowid", load_device);
 	if (!e)
 		e = each_row(b, sql, load_row);
-	return e ? e : each_row(b, "SELECT vm, at_ms FROM faults ORDER BY number", load_fault);
+	return e ? e : load_faults(b);
 }
 
-/* ---- the keeper's copy: three counts, then so many VMs, pools and devices ---- */
+/* ---- the keeper's copy ---- */
 
-struct saved_vm {
-	struct vm_settings set;
-	uint64_t quarantined;
-	char pool[IPC_NAME_LEN], device[IPC_NAME_LEN], next[IPC_NAME_LEN], why[PLACE_WHY_LEN];
-};
-
-struct saved_pool {
-	char name[IPC_NAME_LEN];
-	uint64_t concurrent;
-};
-
-struct saved_device {
-	char name[IPC_NAME_LEN], pool[IPC_NAME_LEN], uuid[IPC_UUID_LEN], pci[32], peers[DEVICE_PEERS_LEN], reason[DEVICE_REASON_LEN];
-	uint32_t numa_node, state;
-};
-
-struct copy {
-	bool failed;
-	off_t at;
-	uint64_t n[3];
-};
-
-static void copy_put(struct copy *c, unsigned kind, const void *p, size_t size)
+static int copy_text(const struct broker *b, struct buf *out, uint64_t *vms)
 {
-	c->failed |= pwrite(IPC_BFD_STATE, p, size, c->at) != (ssize_t)size;
-	c->at += (off_t)size;
-	c->n[kind]++;
+	int rc = 0;
+
+	list_for_each(it, &b->pools) {
+		const struct pool *p = list_entry(it, struct pool, node);
+		struct copy_pool c = {.concurrent = p->concurrent};
+
+		strcpy(c.name, p->name);
+		rc = rc ? rc : copy_put_pool(out, &c);
+	}
+	list_for_each(it, &b->devices) {
+		const struct device *d = list_entry(it, struct device, node);
+		struct copy_device c = {.numa_node = d->numa_node, .state = d->state};
+
+		if (d->doomed)
+			continue;
+		strcpy(c.name, d->name);
+		strcpy(c.pool, d->pool->name);
+		strcpy(c.uuid, d->id.uuid);
+		strcpy(c.pci, d->pci);
+		strcpy(c.peers, d->peers);
+		strcpy(c.reason, d->reason);
+		rc = rc ? rc : copy_put_device(out, &c);
+	}
+	list_for_each(it, &b->vms) {
+		const struct vm *vm = list_entry(it, struct vm, node);
+		struct copy_vm c = {.set = vm->set, .quarantined = vm->quarantined};
+
+		strcpy(c.pool, vm->pool->name);
+		strcpy(c.device, vm->device->name);
+		strcpy(c.next, vm->next ? vm->next->name : "");
+		strcpy(c.why, vm->why);
+		rc = rc ? rc : copy_put_vm(out, &c);
+		++*vms;
+	}
+	return rc;
 }
 
 void state_copy(struct broker *b)
 {
-	struct copy c = {.at = sizeof(c.n)};
+	uint64_t vms = 0;
+	struct buf text;
+	int rc;
 
-	list_for_each(it, &b->vms) {
-		const struct vm *vm = list_entry(it, struct vm, node);
-		struct saved_vm s = {.set = vm->set, .quarantined = vm->quarantined};
-
-		strcpy(s.pool, vm->pool->name);
-		strcpy(s.device, vm->device->name);
-		strcpy(s.next, vm->next ? vm->next->name : "");
-		strcpy(s.why, vm->why);
-		copy_put(&c, 0, &s, sizeof(s));
-	}
-	list_for_each(it, &b->pools) {
-		const struct pool *p = list_entry(it, struct pool, node);
-		struct saved_pool s = {.concurrent = p->concurrent};
-
-		strcpy(s.name, p->name);
-		copy_put(&c, 1, &s, sizeof(s));
-	}
-	list_for_each(it, &b->devices) {
-		const struct device *d = list_entry(it, struct device, node);
-		struct saved_device s = {.numa_node = d->numa_node, .state = d->state};
-
-		if (d->doomed)
-			continue;
-		strcpy(s.name, d->name);
-		strcpy(s.pool, d->pool->name);
-		strcpy(s.uuid, d->id.uuid);
-		strcpy(s.pci, d->pci);
-		strcpy(s.peers, d->peers);
-		strcpy(s.reason, d->reason);
-		copy_put(&c, 2, &s, sizeof(s));
-	}
-	if (c.failed || pwrite(IPC_BFD_STATE, c.n, sizeof(c.n), 0) != sizeof(c.n))
-		log_warning("the keeper's copy of the state: %m");
+	buf_init(&text, COPY_MAX);
+	rc = copy_text(b, &text, &vms);
+	if (!rc)
+		rc = copy_store(IPC_BFD_STATE, &text, vms, b->state_trouble[0]);
+	buf_free(&text);
+	if (rc)
+		log_warning("the keeper's copy of the state: %s", strerror(-rc));
 }
 
-static struct vgpu_err *take_vm(struct broker *b, const void *p)
+static struct vgpu_err *take_vm(void *arg, const struct copy_vm *c)
 {
-	struct saved_vm s = *(const struct saved_vm *)p;
+	struct vm_settings s = c->set;
 	struct vm *vm;
-	struct vgpu_err *e = add_vm(b, &s.set, s.pool, s.device, s.next, s.why, &vm);
+	struct vgpu_err *e = add_vm(arg, &s, c->pool, c->device, c->next, c->why, &vm);
 
 	if (!e)
-		vm->quarantined = s.quarantined;
+		vm->quarantined = c->quarantined;
 	return e;
 }
 
-static struct vgpu_err *take_pool(struct broker *b, const void *p)
+static struct vgpu_err *take_pool(void *arg, const struct copy_pool *c)
 {
-	const struct saved_pool *s = p;
-
-	return add_pool(b, s->name, s->concurrent);
+	return add_pool(arg, c->name, c->concurrent);
 }
 
-static struct vgpu_err *take_device(struct broker *b, const void *p)
+static struct vgpu_err *take_device(void *arg, const struct copy_device *c)
 {
-	const struct saved_device *s = p;
-
-	return add_device(b, &(struct device_row){s->name, s->pool, s->uuid, s->pci, s->peers, s->reason, s->numa_node, s->state});
+	return add_device(arg, &(struct device_row){c->name, c->pool, c->uuid, c->pci, c->peers, c->reason,
+		(int64_t)c->numa_node, (int64_t)c->state});
 }
 
-static bool load_copy(struct broker *b)
+/* text: of copy_find(). */
+static struct vgpu_err *load_copy(struct broker *b, struct buf *text)
 {
-	static const struct {
-		unsigned kind;
-		size_t size;
-		struct vgpu_err *(*take)(struct broker *b, const void *p);
-	} parts[] = {{1, sizeof(struct saved_pool), take_pool}, {2, sizeof(struct saved_device), take_device},
-		     {0, sizeof(struct saved_vm), take_vm}};
-	static const uint64_t most[] = {VMS_MAX, POOLS_MAX, DEVICES_MAX};
-	static union {
-		struct saved_vm vm;
-		struct saved_pool pool;
-		struct saved_device device;
-	} one;
-	cleanup_err struct vgpu_err *e = NULL;
-	uint64_t n[3];
+	struct copy_reader r = {.pool = take_pool, .device = take_device, .vm = take_vm, .arg = b};
+	struct vgpu_err *e = copy_read(text->data, &r);
 
-	if (pread(IPC_BFD_STATE, n, sizeof(n), 0) != sizeof(n))
-		return false; /* no broker of this keeper got so far */
-	for (unsigned i = 0; i < 3 && !e; i++) {
-		uint64_t at = sizeof(n);
-
-		if (parts[i].kind >= 1)
-			at += n[0] * sizeof(struct saved_vm);
-		if (parts[i].kind == 2)
-			at += n[1] * sizeof(struct saved_pool);
-		for (uint64_t k = 0; k < n[parts[i].kind] && k < most[parts[i].kind] && !e; k++, at += parts[i].size) {
-			if (pread(IPC_BFD_STATE, &one, parts[i].size, (off_t)at) != (ssize_t)parts[i].size)
-				return false;
-			e = parts[i].take(b, &one);
-		}
-	}
-	return !e;
+	if (r.unknown)
+		log_warning("the keeper's copy of the state: %u things that a newer vgpud wrote are not in force", r.unknown);
+	return e;
 }
 
 /* What a file that turned out to be damaged had told. */
@@ -490,36 +308,7 @@ static void forget(struct broker *b)
 			pool_free(list_entry(n, struct pool, node));
 }
 
-struct vgpu_err *state_open(struct broker *b)
-{
-	struct vgpu_err *e = open_db(b);
-
-	if (!e)
-		e = load(b);
-	if (!e) {
-		state_copy(b);
-		return NULL;
-	}
-	sqlite3_close(b->db);
-	b->db = NULL;
-	forget(b);
-	if (!load_copy(b))
-		return e;
-	log_error("%s: the VMs go on from memory, nothing can be changed: repair or remove the file, then restart "
-		  "vgpud", e->text);
-	snprintf(b->state_trouble, sizeof(b->state_trouble), "%s", e->text);
-	free(e);
-	return NULL;
-}
-
 /* ---- writing ---- */
-
-static void trouble(struct broker *b, const struct vgpu_err *e)
-{
-	snprintf(b->state_trouble, sizeof(b->state_trouble), "%s", e ? e->text : "");
-	if (e)
-		log_error("%s", e->text);
-}
 
 static struct vgpu_err *put_vm(struct broker *b, const struct vm *vm)
 {
@@ -529,13 +318,15 @@ static struct vgpu_err *put_vm(struct broker *b, const struct vm *vm)
 	int col = 8;
 	size_t at;
 
+	if (!b->db)
+		return db_run(b, "", "");
 	columns(cols, sizeof(cols));
 	at = (size_t)snprintf(sql, sizeof(sql), "INSERT OR REPLACE INTO vms (%s) VALUES (?, ?, ?, ?, ?, ?, ?", cols);
 	for (const struct setting *k = vm_setting; k->key; k++)
 		at += (size_t)snprintf(sql + at, sizeof(sql) - at, ", ?");
 	snprintf(sql + at, sizeof(sql) - at, ")");
 	if (sqlite3_prepare_v2(b->db, sql, -1, &st, NULL))
-		return db_err(b, "writing");
+		return db_error(b, "writing");
 	sqlite3_bind_int64(st, 1, vm->set.id);
 	sqlite3_bind_text(st, 2, vm->set.name, -1, SQLITE_STATIC);
 	sqlite3_bind_int(st, 3, vm->quarantined);
@@ -546,98 +337,235 @@ static struct vgpu_err *put_vm(struct broker *b, const struct vm *vm)
 	for (const struct setting *k = vm_setting; k->key; k++)
 		sqlite3_bind_int64(st, col++, (int64_t)setting_get(k, &vm->set));
 	if (sqlite3_step(st) != SQLITE_DONE)
-		e = db_err(b, "writing");
+		e = db_error(b, "writing");
 	sqlite3_finalize(st);
 	return e;
 }
 
 static struct vgpu_err *put_pool(struct broker *b, const struct pool *p)
 {
-	return run(b, "INSERT INTO pools VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET policy = excluded.policy", "ss", p->name,
-		   p->concurrent ? "concurrent" : "exclusive");
+	return db_run(b, "INSERT INTO pools VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET policy = excluded.policy", "ss", p->name,
+		      p->concurrent ? "concurrent" : "exclusive");
 }
 
 static struct vgpu_err *put_device(struct broker *b, const struct device *d)
 {
-	return run(b, "INSERT INTO devices (name, pool, uuid, pci, peers, reason, numa_node, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+	return db_run(b, "INSERT INTO devices (name, pool, uuid, pci, peers, reason, numa_node, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 		      " ON CONFLICT (name) DO UPDATE SET pool = excluded.pool, uuid = excluded.uuid, pci = excluded.pci,"
 		      " peers = excluded.peers, reason = excluded.reason, numa_node = excluded.numa_node, state = excluded.state",
-		   "ssssssii", d->name, d->pool->name, d->id.uuid, d->pci, d->peers, d->reason, (int64_t)d->numa_node, (int64_t)d->state);
+		      "ssssssii", d->name, d->pool->name, d->id.uuid, d->pci, d->peers, d->reason, (int64_t)d->numa_node, (int64_t)d->state);
+}
+
+static struct vgpu_err *put_all(struct broker *b)
+{
+	struct vgpu_err *e = db_run(b, "DELETE FROM vms", "");
+
+	if (!e)
+		e = db_run(b, "DELETE FROM devices", "");
+	if (!e)
+		e = db_run(b, "DELETE FROM pools", "");
+	list_for_each(n, &b->pools)
+		e = e ? e : put_pool(b, list_entry(n, struct pool, node));
+	list_for_each(n, &b->devices) {
+		const struct device *d = list_entry(n, struct device, node);
+
+		e = e || d->doomed ? e : put_device(b, d);
+	}
+	list_for_each(n, &b->vms)
+		e = e ? e : put_vm(b, list_entry(n, struct vm, node));
+	return e;
+}
+
+static void roll_back(struct broker *b)
+{
+	if (b->db && !sqlite3_get_autocommit(b->db))
+		sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
+static struct vgpu_err *store_all(struct broker *b)
+{
+	struct vgpu_err *e = db_run(b, "BEGIN IMMEDIATE", "");
+
+	if (!e)
+		e = put_all(b);
+	if (!e)
+		e = db_run(b, "COMMIT", "");
+	if (e)
+		roll_back(b);
+	return e;
+}
+
+/* ---- going on without state.db, and coming back to it ---- */
+
+/* From here on nothing is counted as stored until all is. Said once, however often it is tried. */
+static void trouble(struct broker *b, const struct vgpu_err *e)
+{
+	bool first = !b->state_trouble[0];
+
+	if (!strcmp(b->state_trouble, e->text))
+		return;
+	snprintf(b->state_trouble, sizeof(b->state_trouble), "%s", e->text);
+	log_error("%s: sharing goes on from memory; this is tried again until it can be stored", e->text);
+	event_add(b, "state-not-stored", "", "%.150s", e->text);
+	if (first) {
+		b->state_wait = AGAIN_NS;
+		b->state_again = now_ns() + AGAIN_NS;
+		state_copy(b);
+	}
+}
+
+/* The file, if it is sound, else a new one in its place. aside: what became of the former. */
+static struct vgpu_err *reopen(struct broker *b, char *aside, size_t n)
+{
+	struct vgpu_err *e = NULL;
+
+	for (unsigned i = 0; i < 3 && !b->db; i++) {
+		free(e);
+		if (b->db_fault == DB_DAMAGED) {
+			e = db_put_aside(b, aside, n);
+			if (e)
+				return e;
+			b->db_fault = DB_MISSING;
+		}
+		e = db_open(b, b->db_fault != DB_MISSING);
+		if (!e)
+			e = db_check(b);
+		if (e && b->db_fault != DB_DAMAGED && b->db_fault != DB_MISSING)
+			return e;
+	}
+	return e;
+}
+
+static bool recover(struct broker *b)
+{
+	cleanup_err struct vgpu_err *e = NULL;
+	char aside[32] = "";
+
+	e = reopen(b, aside, sizeof(aside));
+	if (aside[0])
+		snprintf(b->state_aside, sizeof(b->state_aside), "%s", aside);
+	if (!e)
+		e = store_all(b);
+	if (e) {
+		b->state_wait = b->state_wait < AGAIN_MAX_NS / 2 ? 2 * b->state_wait : AGAIN_MAX_NS;
+		b->state_again = now_ns() + b->state_wait;
+		if (b->db_fault == DB_DAMAGED)
+			db_leave(b);
+		trouble(b, e);
+		return false;
+	}
+	log_warning("state-dir %s: state.db: all that is in force is stored again%s%s", b->cfg.state_dir,
+		    b->state_aside[0] ? " in a new file, without the faults and the audit of the former, which is " : "", b->state_aside);
+	event_add(b, "state-stored", "", "all that is in force%s%s", b->state_aside[0] ? ", in a new file; the former is " : "",
+		  b->state_aside);
+	b->state_trouble[0] = b->state_aside[0] = 0;
+	state_copy(b);
+	return true;
+}
+
+/* Nobody writes to a file that is nobody's. */
+static void look_moved(struct broker *b)
+{
+	cleanup_err struct vgpu_err *e = NULL;
+
+	if (!db_moved(b))
+		return;
+	db_leave(b);
+	b->db_fault = db_there(b) ? DB_DAMAGED : DB_MISSING; /* what somebody has put there is kept, aside */
+	e = err_new("state-dir %s: state.db: removed or replaced while it was in use", b->cfg.state_dir);
+	trouble(b, e);
+	b->state_again = 0;
+}
+
+void state_period(struct broker *b, uint64_t now)
+{
+	if (!b->ready)
+		return;
+	look_moved(b);
+	if (b->state_trouble[0] && now >= b->state_again)
+		recover(b);
+}
+
+static void stored(struct broker *b, const struct vgpu_err *e)
+{
+	if (e)
+		trouble(b, e);
+	state_copy(b);
 }
 
 void state_place(struct vm *vm)
 {
-	cleanup_err struct vgpu_err *e = NULL;
+	struct broker *b = vm->broker;
+	cleanup_err struct vgpu_err *e = b->state_trouble[0] ? NULL : put_vm(b, vm);
 
-	if (!vm->broker->db)
-		return;
-	e = put_vm(vm->broker, vm);
-	trouble(vm->broker, e);
-	state_copy(vm->broker);
+	stored(b, e);
 }
 
 void state_device(struct device *d)
 {
-	cleanup_err struct vgpu_err *e = NULL;
+	struct broker *b = d->broker;
+	cleanup_err struct vgpu_err *e = b->state_trouble[0] ? NULL : put_device(b, d);
 
-	if (!d->broker->db)
-		return;
-	e = put_device(d->broker, d);
-	trouble(d->broker, e);
-	state_copy(d->broker);
+	stored(b, e);
 }
 
 void state_forget_device(struct device *d)
 {
+	struct broker *b = d->broker;
 	cleanup_err struct vgpu_err *e = NULL;
 
-	if (!d->broker->db)
-		return;
-	e = run(d->broker, "DELETE FROM devices WHERE name = ?", "s", d->name);
-	trouble(d->broker, e);
-	state_copy(d->broker);
+	if (!b->state_trouble[0])
+		e = db_run(b, "DELETE FROM devices WHERE name = ?", "s", d->name);
+	stored(b, e);
 }
 
 /* A fault's row is not worth waiting for the disk: without power, the last ones may be lost. */
+static struct vgpu_err *put_fault(struct broker *b, const struct vm *vm, const char *kind)
+{
+	struct vgpu_err *e;
+
+	if (!b->db)
+		return db_run(b, "", "");
+	sqlite3_exec(b->db, "PRAGMA synchronous=NORMAL", NULL, NULL, NULL);
+	e = db_run(b, "INSERT INTO faults (at_ms, vm, kind) VALUES (?, ?, ?)", "iss", (int64_t)wall_ms(), vm->set.name, kind);
+	if (!e)
+		e = db_run(b, "DELETE FROM faults WHERE number <= (SELECT max(number) FROM faults) - " ROWS_KEPT, "");
+	if (!e && vm->quarantined)
+		e = db_run(b, "UPDATE vms SET quarantined = 1 WHERE id = ?", "i", (int64_t)vm->set.id);
+	sqlite3_exec(b->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
+	return e;
+}
+
 void state_fault(struct vm *vm, const char *kind)
 {
 	struct broker *b = vm->broker;
-	cleanup_err struct vgpu_err *e = NULL;
+	cleanup_err struct vgpu_err *e = b->state_trouble[0] ? NULL : put_fault(b, vm, kind);
 
-	if (!b->db)
-		return;
-	sqlite3_exec(b->db, "PRAGMA synchronous=NORMAL", NULL, NULL, NULL);
-	e = run(b, "INSERT INTO faults (at_ms, vm, kind) VALUES (?, ?, ?)", "iss", (int64_t)wall_ms(), vm->set.name, kind);
-	if (!e)
-		e = run(b, "DELETE FROM faults WHERE number <= (SELECT max(number) FROM faults) - " ROWS_KEPT, "");
-	if (!e && vm->quarantined)
-		e = run(b, "UPDATE vms SET quarantined = 1 WHERE id = ?", "i", (int64_t)vm->set.id);
-	sqlite3_exec(b->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
-	trouble(b, e);
-	state_copy(b);
+	if (e || vm->quarantined)
+		stored(b, e);
 }
 
 static struct vgpu_err *audit(struct broker *b, const struct change *c)
 {
-	struct vgpu_err *e = run(b, "INSERT INTO audit (at_ms, uid, pid, command, object, change) VALUES (?, ?, ?, ?, ?, ?)",
+	struct vgpu_err *e = db_run(b, "INSERT INTO audit (at_ms, uid, pid, command, object, change) VALUES (?, ?, ?, ?, ?, ?)",
 				 "iiisss", (int64_t)wall_ms(), (int64_t)c->who->uid, (int64_t)c->who->pid, c->command,
 				 c->object, c->text);
 
-	return e ? e : run(b, "DELETE FROM audit WHERE number <= (SELECT max(number) FROM audit) - " ROWS_KEPT, "");
+	return e ? e : db_run(b, "DELETE FROM audit WHERE number <= (SELECT max(number) FROM audit) - " ROWS_KEPT, "");
 }
 
-struct vgpu_err *state_record(struct broker *b, const struct change *c)
+static struct vgpu_err *put_change(struct broker *b, const struct change *c)
 {
-	struct vgpu_err *e = run(b, "BEGIN IMMEDIATE", "");
+	struct vgpu_err *e = db_run(b, "BEGIN IMMEDIATE", "");
 
 	if (!e && c->drop)
-		e = run(b, "DELETE FROM vms WHERE id = ?", "i", (int64_t)c->drop);
+		e = db_run(b, "DELETE FROM vms WHERE id = ?", "i", (int64_t)c->drop);
 	if (!e && c->drop_device)
-		e = run(b, "DELETE FROM devices WHERE name = ?", "s", c->drop_device);
+		e = db_run(b, "DELETE FROM devices WHERE name = ?", "s", c->drop_device);
 	if (!e && c->drop_pool)
-		e = run(b, "UPDATE devices SET pool = '" POOL_DEFAULT "' WHERE pool = ?", "s", c->drop_pool);
+		e = db_run(b, "UPDATE devices SET pool = '" POOL_DEFAULT "' WHERE pool = ?", "s", c->drop_pool);
 	if (!e && c->drop_pool)
-		e = run(b, "DELETE FROM pools WHERE name = ?", "s", c->drop_pool);
+		e = db_run(b, "DELETE FROM pools WHERE name = ?", "s", c->drop_pool);
 	if (!e && c->pool)
 		e = put_pool(b, c->pool);
 	if (!e && c->device)
@@ -645,14 +573,93 @@ struct vgpu_err *state_record(struct broker *b, const struct change *c)
 	if (!e && c->vm)
 		e = put_vm(b, c->vm);
 	if (!e && c->forget_faults)
-		e = run(b, "DELETE FROM faults WHERE vm = ?", "s", c->object);
+		e = db_run(b, "DELETE FROM faults WHERE vm = ?", "s", c->object);
 	if (!e)
 		e = audit(b, c);
 	if (!e)
-		e = run(b, "COMMIT", "");
-	if (e && b->db && !sqlite3_get_autocommit(b->db))
-		sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL);
+		e = db_run(b, "COMMIT", "");
+	if (e)
+		roll_back(b);
+	return e;
+}
+
+struct vgpu_err *state_record(struct broker *b, const struct change *c)
+{
+	struct vgpu_err *e;
+
+	look_moved(b);
+	if (b->state_trouble[0] && !recover(b))
+		return err_new("nothing can be changed now, sharing goes on from memory: %.350s", b->state_trouble);
+	e = put_change(b, c);
+	if (e)
+		trouble(b, e);
+	return e;
+}
+
+/* ---- a broker begins ---- */
+
+/* From the copy, if it holds what state.db does not. */
+static struct vgpu_err *load_newest(struct broker *b, struct buf *copy, bool unsaved)
+{
+	struct vgpu_err *e;
+
+	if (!unsaved)
+		return load(b);
+	e = load_copy(b, copy);
+	if (e) {
+		log_error("the keeper's copy of the state: %s: what was not stored is lost", e->text);
+		free(e);
+		forget(b);
+		return load(b);
+	}
+	e = err_new("state-dir %s: state.db: not all of what is in force is stored", b->cfg.state_dir);
 	trouble(b, e);
+	free(e);
+	return load_faults(b);
+}
+
+/* Not with the file: with the copy, if there is one. NULL: it goes on. */
+static struct vgpu_err *go_on(struct broker *b, struct vgpu_err *why, struct buf *copy, enum copy_found found)
+{
+	struct vgpu_err *e;
+
+	db_leave(b);
+	forget(b);
+	if (b->db_fault == DB_WELL)
+		b->db_fault = DB_DAMAGED; /* it could be read, but it is no state that vgpud makes */
+	if (found == COPY_REFUSED)
+		log_error("the keeper's copy of the state is of another version of vgpud or damaged: not used");
+	if (found != COPY_FOUND)
+		return why;
+	e = load_copy(b, copy);
+	if (e) {
+		log_error("the keeper's copy of the state: %s", e->text);
+		free(e);
+		return why;
+	}
+	trouble(b, why);
+	free(why);
+	return NULL;
+}
+
+struct vgpu_err *state_open(struct broker *b)
+{
+	struct copy_head head;
+	struct buf copy;
+	enum copy_found found;
+	struct vgpu_err *e;
+
+	buf_init(&copy, COPY_MAX);
+	found = copy_find(IPC_BFD_STATE, &copy, &head);
+	b->db_fault = DB_WELL;
+	e = db_open(b, found == COPY_REFUSED || (found == COPY_FOUND && head.vms));
+	if (!e)
+		e = load_newest(b, &copy, found == COPY_FOUND && head.unsaved);
+	if (e)
+		e = go_on(b, e, &copy, found);
+	if (!e)
+		state_copy(b);
+	buf_free(&copy);
 	return e;
 }
 
@@ -664,7 +671,7 @@ struct vgpu_err *state_rows(struct broker *b, const char *sql, const char *const
 	int rc;
 
 	if (!b->db || sqlite3_prepare_v2(b->db, sql, -1, &st, NULL))
-		return b->db ? db_err(b, "reading") : run(b, "", "");
+		return b->db ? db_error(b, "reading") : db_run(b, "", "");
 	sqlite3_bind_text(st, 1, arg, -1, SQLITE_STATIC);
 	*out = json_array();
 	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
@@ -681,5 +688,5 @@ struct vgpu_err *state_rows(struct broker *b, const char *sql, const char *const
 		return NULL;
 	json_decref(*out);
 	*out = NULL;
-	return db_err(b, "reading");
+	return db_error(b, "reading");
 }
