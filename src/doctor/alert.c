@@ -67,7 +67,7 @@ static int tell_worse(const json_t *old, const json_t *now)
 
 	if (!f)
 		return -1;
-	if (report_compare(old, now, f) == 3)
+	if (report_compare(old, now, f) < 0)
 		worse = -1;
 	if (fclose(f))
 		worse = -1;

@@ -61,7 +61,7 @@ int report_compare(const json_t *old, const json_t *now, FILE *f)
 
 	if (!a || !b) {
 		fprintf(f, "the %s file is no report of this program (--format json)\n", a ? "second" : "first");
-		return 3;
+		return -1;
 	}
 	was = by_subject(a);
 	is = by_subject(b);

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 /* Prints a line per change. 0 nothing changed, 1 changed but nothing worse, 2 something is worse,
- * 3 one of them is no report (said on f). */
+ * -1: one of them is no report (said on f). */
 int report_compare(const json_t *old, const json_t *now, FILE *f);
 
 #endif

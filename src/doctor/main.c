@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define EXIT_USAGE 64
+#define EXIT_NOT_DONE 74 /* sysexits(3): an input that cannot be read, an output that cannot be written; 3 is a result that is unknown */
 
 #if defined(__SANITIZE_ADDRESS__)
 /* The leak checker needs clone and ptrace at exit, which the sandbox forbids; the tests that link the
@@ -45,7 +46,7 @@ struct options {
 
 static int fail(int code, const char *what, const char *where, const char *why)
 {
-	fprintf(stderr, "vgpu-doctor: %s%s%s%s%s\n", what, *where ? " " : "", where, *why ? ": " : "", why);
+	fprintf(stderr, "%svgpu-doctor: %s%s%s%s%s\n", log_is_journal() ? "<3>" : "", what, *where ? " " : "", where, *why ? ": " : "", why);
 	return code;
 }
 
@@ -93,14 +94,14 @@ static int prepare(struct options *o)
 	if (o->status_dir) {
 		o->status_fd = open(o->status_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (o->status_fd < 0)
-			return fail(3, "cannot open", o->status_dir, strerror(errno));
+			return fail(EXIT_NOT_DONE, "cannot open", o->status_dir, strerror(errno));
 	} else if (o->alert) {
 		return fail(EXIT_USAGE, "--alert needs --write-status", "", "");
 	}
 	if (!o->waive)
 		return 0;
 	if (!f)
-		return fail(3, "cannot open", o->waive, strerror(errno));
+		return fail(EXIT_NOT_DONE, "cannot open", o->waive, strerror(errno));
 	text = slurp(f, &len);
 	fclose(f);
 	ok = waivers_parse(&o->waivers, text ? text : "", text ? len : 0, time(NULL));
@@ -146,12 +147,13 @@ static int report(const struct options *o, struct ev *ev, const char *source, FI
 		o->format->render(&r, f);
 		code = status_exit(a.count);
 	}
-	if (o->status_fd >= 0 && status_dir_write(o->status_fd, &a))
-		code = fail(3, "cannot write", o->status_dir, strerror(errno));
-	if (o->alert && (rc = alert_update(o->status_fd, &r)))
-		code = fail(3, "cannot write", o->status_dir, strerror(-rc));
+	rc = o->status_fd >= 0 && status_dir_write(o->status_fd, &a) ? -errno : 0;
+	if (!rc && o->alert)
+		rc = alert_update(o->status_fd, &r);
+	if (rc)
+		code = fail(EXIT_NOT_DONE, "cannot write", o->status_dir, strerror(-rc));
 	if (fflush(f) || ferror(f))
-		code = fail(3, "cannot write the report", "", strerror(errno));
+		code = fail(EXIT_NOT_DONE, "cannot write the report", "", strerror(errno));
 	if (f != stdout)
 		fclose(f);
 	free(r.limits);
@@ -170,12 +172,12 @@ static int preload(const struct options *o, struct ev *ev)
 	char *text;
 
 	if (err)
-		return fail(3, "cannot read", o->site, strerror(err));
+		return fail(EXIT_NOT_DONE, "cannot read", o->site, strerror(err));
 	if (!o->log)
 		return 0;
 	text = f ? slurp(f, &len) : NULL;
 	if (!text)
-		return fail(3, "cannot read", o->log, strerror(errno));
+		return fail(EXIT_NOT_DONE, "cannot read", o->log, strerror(errno));
 	ev_put(ev, EV_READ, KLOG_GIVEN, 0, text, len);
 	free(text);
 	if (!in)
@@ -194,7 +196,7 @@ static int cmd_check(struct options *o)
 		return code;
 	if (!f) {
 		ev_free(ev);
-		return fail(3, "cannot open", ev ? o->out : o->root, strerror(errno));
+		return fail(EXIT_NOT_DONE, "cannot open", ev ? o->out : o->root, strerror(errno));
 	}
 	code = preload(o, ev);
 	if (code) {
@@ -222,12 +224,12 @@ static int cmd_audit(struct options *o)
 	fd = open(o->argv[0], O_RDONLY | O_CLOEXEC);
 	f = fd < 0 ? NULL : output(o);
 	if (!f)
-		return fail(3, "cannot open", fd < 0 ? o->argv[0] : o->out, strerror(errno));
+		return fail(EXIT_NOT_DONE, "cannot open", fd < 0 ? o->argv[0] : o->out, strerror(errno));
 	sandbox = sandbox_read_only(o->status_fd);
 	ev = bundle_read(fd, &problem);
 	close(fd);
 	if (!ev)
-		return fail(3, "cannot use", o->argv[0], problem);
+		return fail(EXIT_NOT_DONE, "cannot use", o->argv[0], problem);
 	code = report(o, ev, o->argv[0], f, sandbox);
 	ev_free(ev);
 	return code;
@@ -265,11 +267,11 @@ static int cmd_collect(struct options *o)
 	fd = ev ? open(o->out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
 	if (fd < 0) {
 		ev_free(ev);
-		return fail(3, "cannot open", ev ? o->out : o->root, strerror(errno));
+		return fail(EXIT_NOT_DONE, "cannot open", ev ? o->out : o->root, strerror(errno));
 	}
 	if (preload(o, ev)) {
 		ev_free(ev);
-		return 3;
+		return EXIT_NOT_DONE;
 	}
 	nvml_collect(&nvml, ev);
 	sandbox_read_only(-1);
@@ -281,7 +283,7 @@ static int cmd_collect(struct options *o)
 	if (!problem)
 		fprintf(stderr, "vgpu-doctor: %zu answers in %s; its manifest.json says what was redacted\n", ev_count(ev), o->out);
 	ev_free(ev);
-	return problem ? fail(3, "cannot write", o->out, problem) : 0;
+	return problem ? fail(EXIT_NOT_DONE, "cannot write", o->out, problem) : 0;
 }
 
 static int cmd_explain(struct options *o)
@@ -344,11 +346,11 @@ static int cmd_explain_log(struct options *o)
 	size_t count[STATUSES] = {0};
 
 	if (!f)
-		return fail(3, "cannot open", o->argv[0], strerror(errno));
+		return fail(EXIT_NOT_DONE, "cannot open", o->argv[0], strerror(errno));
 	sandbox_read_only(-1);
 	text = slurp(f, NULL);
 	if (!text)
-		return fail(3, "cannot read", in ? "standard input" : o->argv[0], strerror(ENOMEM));
+		return fail(EXIT_NOT_DONE, "cannot read", in ? "standard input" : o->argv[0], strerror(ENOMEM));
 	klog_scan(&log, NULL, text);
 	for (size_t i = 0; i < log.n; i++) {
 		const struct klog_hit *h = &log.hit[i];
@@ -387,16 +389,16 @@ static int cmd_diff(struct options *o)
 		return fail(EXIT_USAGE, "diff needs two JSON reports", "", "");
 	old = json_load_file(o->argv[0], 0, &err);
 	if (!old)
-		return fail(3, "cannot use", o->argv[0], err.text);
+		return fail(EXIT_NOT_DONE, "cannot use", o->argv[0], err.text);
 	now = json_load_file(o->argv[1], 0, &err);
 	if (!now) {
 		json_decref(old);
-		return fail(3, "cannot use", o->argv[1], err.text);
+		return fail(EXIT_NOT_DONE, "cannot use", o->argv[1], err.text);
 	}
 	code = report_compare(old, now, stdout);
 	json_decref(old);
 	json_decref(now);
-	return code;
+	return code < 0 ? EXIT_NOT_DONE : code;
 }
 
 static const char *make_plan(struct options *o, struct ev *ev, struct host *h, struct plan *p)
@@ -409,7 +411,7 @@ static int no_plan(const struct options *o)
 {
 	if (mode_of(o->goal) < 0)
 		return fail(EXIT_USAGE, "plan and apply need --for passthrough, mig, vgpu or share", "", "");
-	return fail(3, "cannot open", o->root, strerror(errno));
+	return fail(EXIT_NOT_DONE, "cannot open", o->root, strerror(errno));
 }
 
 static int cmd_plan(struct options *o)
@@ -430,7 +432,7 @@ static int cmd_plan(struct options *o)
 	plan_free(&plan);
 	host_free(&host);
 	ev_free(ev);
-	return bad ? fail(3, "no plan", "", bad) : 0;
+	return bad ? fail(EXIT_NOT_DONE, "no plan", "", bad) : 0;
 }
 
 static int cmd_apply(struct options *o)
@@ -458,7 +460,7 @@ static int cmd_apply(struct options *o)
 	host_free(&host);
 	ev_free(ev);
 	close(root);
-	return bad ? fail(3, "not applied", "", bad) : 0;
+	return bad ? fail(EXIT_NOT_DONE, "not applied", "", bad) : 0;
 }
 
 static int cmd_revert(struct options *o)
@@ -468,11 +470,11 @@ static int cmd_revert(struct options *o)
 	unsigned n;
 
 	if (root < 0)
-		return fail(3, "cannot open", o->root, strerror(errno));
+		return fail(EXIT_NOT_DONE, "cannot open", o->root, strerror(errno));
 	bad = plan_revert(root, &n);
 	close(root);
 	if (bad)
-		return fail(3, "not reverted", "", bad);
+		return fail(EXIT_NOT_DONE, "not reverted", "", bad);
 	printf("%u file(s) as they were; rebuild the initramfs and reboot\n", n);
 	return 0;
 }
@@ -519,7 +521,8 @@ static int usage(FILE *f)
 	      "  -o, --output FILE   write there\n"
 	      "  -v, --verbose       also what passed, with evidence\n"
 	      "  --no-colour\n\n"
-	      "exit status: 0 ok, 1 warnings, 2 failures, 3 unknown or error, 64 usage\n", f);
+	      "exit status: 0 ok, 1 warnings, 2 failures, 3 unknown,\n"
+	      "             64 usage, 74 not done: an input could not be read, an output not be written\n", f);
 	return f == stdout ? 0 : EXIT_USAGE;
 }
 

@@ -210,7 +210,7 @@ class Bundles(unittest.TestCase):
             for _ in range(300):
                 z.stdin.write(bytes(1 << 20))
         p = doctor("audit", path)
-        self.assertEqual((p.returncode, p.stdout), (3, b""))
+        self.assertEqual((p.returncode, p.stdout), (74, b""))
         self.assertIn(b"refused", p.stderr)
         head = self.tar([("root/a", tarfile.REGTYPE, b"")])[:512]
         self.refused(head * 400000, "a flood of entries")
@@ -224,7 +224,7 @@ class Bundles(unittest.TestCase):
                 z.stdin.write(head * 1000)
         limits = {} if sanitized() else {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_AS, (192 << 20, 192 << 20))}
         p = doctor("audit", path, **limits)
-        self.assertEqual((p.returncode, p.stdout), (3, b""))
+        self.assertEqual((p.returncode, p.stdout), (74, b""))
         self.assertIn(b"cannot use", p.stderr)
         self.assertNotIn(b"memory", p.stderr)
 
@@ -233,7 +233,7 @@ class Bundles(unittest.TestCase):
             path = os.path.join(self.d, "x")
             with open(path, "wb") as f:
                 f.write(data)
-            self.assertEqual(doctor("audit", path).returncode, 3)
+            self.assertEqual(doctor("audit", path).returncode, 74)
 
 
 class Oracle(unittest.TestCase):
@@ -298,7 +298,7 @@ class Given(unittest.TestCase):
     def test_site_list(self):
         site = self.put("site.yaml", 'firmware: [{board: FIXTURE, version: "9"}]\n')
         self.assertEqual(self.one("PCI-015", "--root", root("intel-passthrough"), "--site", site)["result"], "warn")
-        self.assertEqual(doctor("--site", "/nonexistent", "--root", self.d).returncode, 3)
+        self.assertEqual(doctor("--site", "/nonexistent", "--root", self.d).returncode, 74)
 
     def test_inventory_survives_redaction(self):
         site = self.put("site.yaml", 'gpus: [{address: "0000:10:00.0", serial: 48-b0-2d-ff-fe-00-00-10}, {address: "0000:20:00.0", serial: 1-2}]\n')
