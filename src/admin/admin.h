@@ -51,7 +51,8 @@ extern const struct option settings[];
 
 /* show.c */
 int ask_and_show(struct admin *a);
-int fail(struct vgpu_err *e, int status);
+/* Says it, with --json on standard output too; frees it. */
+int fail(const struct admin *a, struct vgpu_err *e, int status);
 
 /* top.c, events.c, gpus.c, libvirt.c, complete.c, upgrade.c */
 int top_run(struct admin *a);

@@ -4,6 +4,7 @@
 #include "base/units.h"
 #include <pwd.h>
 #include <stdint.h>
+#include <string.h>
 
 static struct vgpu_err *text(json_t *q, const char *key, const char *v)
 {
@@ -41,12 +42,21 @@ static struct vgpu_err *duration(json_t *q, const char *key, const char *v)
 	return NULL;
 }
 
+/* vgpud takes the largest number for "any": what a VM has that was registered without. */
+static struct vgpu_err *number_or_any(json_t *q, const char *key, const char *v)
+{
+	if (strcmp(v, "any"))
+		return number(q, key, v);
+	json_object_set_new(q, key, json_integer(UINT32_MAX));
+	return NULL;
+}
+
 static struct vgpu_err *user(json_t *q, const char *key, const char *v)
 {
 	struct passwd *p = getpwnam(v);
 
 	if (!p)
-		return number(q, key, v);
+		return number_or_any(q, key, v);
 	json_object_set_new(q, key, json_integer(p->pw_uid));
 	return NULL;
 }
@@ -67,13 +77,13 @@ static struct vgpu_err *yes(json_t *q, const char *key, const char *v)
 	{"--max-launches-per-second", "N", "max_launches_per_second", "of kernels, more wait; 0: no limit", number, NULL}, \
 	{"--max-bytes-per-second", "SIZE", "max_bytes_per_second", "copied or set, more wait; 0: no limit", size, NULL}, \
 	{"--queue-depth", "N", "queue_depth", "kernels of a program on the device at once; 0: no limit", number, NULL}, \
-	{"--numa-node", "NODE", "numa_node", "of the host, where its memory is", number, NULL}, \
+	{"--numa-node", "NODE", "numa_node", "of the host, where its memory is; or any", number_or_any, "any"}, \
 	{"--bar-size", "SIZE", "bar_size", "shared memory, a power of two", size, NULL}, \
 	{"--job-timeout", "TIME", "job_timeout_ns", "for one unit of work while others wait; 0: vgpud.conf's", duration, NULL}, \
 	{"--hard-timeout", "TIME", "hard_timeout_ns", "the same with nobody waiting; 0: vgpud.conf's", duration, NULL}, \
 	{"--fault-limit", "N", "fault_limit", "so many faults are quarantine; 0: vgpud.conf's", number, NULL}, \
 	{"--fault-window", "TIME", "fault_window_ns", "so long a fault counts; 0: vgpud.conf's", duration, NULL}, \
-	{"--user", "USER", "uid", "who besides root may use it over guest.sock", user, NULL},
+	{"--user", "USER", "uid", "who besides root may use it over guest.sock; or any", user, "any"},
 
 const struct option settings[] = {SETTINGS {NULL}};
 

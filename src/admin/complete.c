@@ -179,6 +179,6 @@ int completion_run(struct admin *a)
 	else if (!strcmp(shell, "zsh"))
 		zsh();
 	else
-		return fail(err_new("completion: \"%s\": only bash and zsh are known", shell), EXIT_USAGE);
+		return fail(a, err_new("completion: \"%s\": only bash and zsh are known", shell), EXIT_USAGE);
 	return fflush(stdout) ? EXIT_REFUSED : EXIT_DONE;
 }

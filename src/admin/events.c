@@ -45,5 +45,5 @@ int events_run(struct admin *a)
 		rows = NULL;
 	}
 	link_close(&l);
-	return e ? fail(e, status) : EXIT_DONE;
+	return e ? fail(a, e, status) : EXIT_DONE;
 }

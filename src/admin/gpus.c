@@ -244,7 +244,7 @@ int scan_gpus_run(struct admin *a)
 	found = sys ? scan(sys, &rc) : NULL;
 	free(sys);
 	if (!found)
-		return fail(err_new("out of memory"), EXIT_REFUSED);
+		return fail(a, err_new("out of memory"), EXIT_REFUSED);
 	e = link_open(&l, a->run_dir, 0, &status);
 	if (!e)
 		e = link_ask(&l, a->query, &devices, &status);
@@ -316,5 +316,5 @@ int assign_gpu_run(struct admin *a)
 	free(sys);
 	e = found ? resolve(a->query, found, rc) : err_new("out of memory");
 	json_decref(found);
-	return e ? fail(e, EXIT_REFUSED) : ask_and_show(a);
+	return e ? fail(a, e, EXIT_REFUSED) : ask_and_show(a);
 }

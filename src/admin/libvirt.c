@@ -126,5 +126,5 @@ int scan_vms_run(struct admin *a)
 		view_print(stdout, out, view_scan, a->json ? VIEW_AS_JSON : VIEW_AS_TEXT);
 	json_decref(vms);
 	json_decref(out);
-	return e ? fail(e, status) : EXIT_DONE;
+	return e ? fail(a, e, status) : EXIT_DONE;
 }

@@ -8,8 +8,9 @@
 
 #define DEFAULT_RUN_DIR "/run/openvgpu"
 
-/* "--key value" or "--key=value"; NULL if argv[*i] is not `name`. */
-static const char *option_value(char **argv, int *i, const char *name)
+/* "--key value" or "--key=value"; NULL if argv[*i] is not `name`, or has no value: the next word may be a negative number,
+ * but an option that is taken for the value of another does what nobody asked for. */
+static const char *option_value(char **argv, int *i, const char *name, struct vgpu_err **e)
 {
 	size_t n = strlen(name);
 
@@ -19,7 +20,10 @@ static const char *option_value(char **argv, int *i, const char *name)
 		return argv[*i] + n + 1;
 	if (argv[*i][n])
 		return NULL;
-	return argv[*i + 1] ? argv[++*i] : "";
+	if (argv[*i + 1] && strncmp(argv[*i + 1], "--", 2))
+		return argv[++*i];
+	*e = err_new("%s: its value is missing (%s=VALUE takes any)", name, name);
+	return NULL;
 }
 
 static struct vgpu_err *take_option(struct admin *a, char **argv, int *i)
@@ -27,9 +31,12 @@ static struct vgpu_err *take_option(struct admin *a, char **argv, int *i)
 	const char *arg = argv[*i];
 
 	for (const struct option *o = a->command ? a->command->options : NULL; o && o->name; o++) {
-		const char *v = o->argument ? option_value(argv, i, o->name) : strcmp(arg, o->name) ? NULL : "";
+		struct vgpu_err *missing = NULL;
+		const char *v = o->argument ? option_value(argv, i, o->name, &missing) : strcmp(arg, o->name) ? NULL : "";
 		cleanup_err struct vgpu_err *e = v ? o->put(a->query, o->key, v) : NULL;
 
+		if (missing)
+			return missing;
 		if (v)
 			return e ? err_new("%s: %s", o->name, e->text) : NULL;
 	}
@@ -89,6 +96,8 @@ static struct vgpu_err *parse_arguments(char **argv, struct admin *a)
 {
 	struct vgpu_err *e = NULL;
 
+	for (int i = 1; argv[i]; i++)
+		a->json |= !strcmp(argv[i], "--json"); /* an error is said the same way, wherever it stands */
 	for (int i = 1; !e && argv[i]; i++) {
 		const char *v;
 
@@ -98,9 +107,9 @@ static struct vgpu_err *parse_arguments(char **argv, struct admin *a)
 			puts("vgpu-admin " VGPU_VERSION_STRING);
 			exit(0);
 		}
-		if ((v = option_value(argv, &i, "--run-dir")))
+		if ((v = option_value(argv, &i, "--run-dir", &e)))
 			a->run_dir = v;
-		else if (!take_flag(a, argv[i]))
+		else if (!e && !take_flag(a, argv[i]))
 			e = argv[i][0] == '-' ? take_option(a, argv, &i) : take_word(a, argv[i]);
 	}
 	return e ? e : check_operands(a);
@@ -110,14 +119,14 @@ int main(int argc, char **argv)
 {
 	struct admin a = {.run_dir = getenv("VGPU_RUN_DIR"), .query = json_object()};
 	cleanup_err struct vgpu_err *e = NULL;
-	int rc = EXIT_USAGE;
+	int rc;
 
 	log_init("vgpu-admin", LOG_L_INFO);
 	if (!a.run_dir || !*a.run_dir)
 		a.run_dir = DEFAULT_RUN_DIR;
 	e = parse_arguments(argv, &a);
 	if (e)
-		log_error("%s (vgpu-admin --help)", e->text);
+		rc = fail(&a, err_new("%s (vgpu-admin --help)", e->text), EXIT_USAGE);
 	else
 		rc = a.command->run ? a.command->run(&a) : ask_and_show(&a);
 	json_decref(a.query);

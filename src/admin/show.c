@@ -11,9 +11,14 @@
 
 #define NVML_PATIENCE_MS 5000
 
-int fail(struct vgpu_err *e, int status)
+int fail(const struct admin *a, struct vgpu_err *e, int status)
 {
+	json_t *o = a->json ? json_pack("{s:s, s:i}", "error", e->text, "status", status) : NULL;
+
 	log_error("%s", e->text);
+	if (o)
+		view_print(stdout, o, NULL, VIEW_AS_JSON);
+	json_decref(o);
 	free(e);
 	return status;
 }
@@ -59,11 +64,15 @@ int ask_and_show(struct admin *a)
 		fputs("nothing was changed\n", stderr);
 		return EXIT_REFUSED;
 	}
+	if (form == VIEW_AS_METRICS && a->json)
+		return fail(a, err_new("%s: --prometheus or --json, not both", a->command->name), EXIT_USAGE);
 	json_object_del(a->query, "prometheus");
 	e = ask_once(a, &data, &status);
 	if (e)
-		return fail(e, status);
-	if (json_is_object(data) ? json_object_size(data) > 0 : data != NULL)
+		return fail(a, e, status);
+	if (!data && a->json)
+		data = json_object(); /* who asked for JSON gets some */
+	if (a->json || (json_is_object(data) ? json_object_size(data) > 0 : data != NULL))
 		view_print(stdout, data, a->command->view, form);
 	json_decref(data);
 	return fflush(stdout) ? EXIT_REFUSED : EXIT_DONE;
@@ -93,7 +102,7 @@ int health_run(struct admin *a)
 	struct vgpu_err *e = ask_once(a, &data, &status);
 
 	if (e)
-		return fail(e, status);
+		return fail(a, e, status);
 	add_gpus(data);
 	view_print(stdout, data, a->command->view, a->json ? VIEW_AS_JSON : VIEW_AS_TEXT);
 	rc = json_is_true(json_object_get(data, "healthy")) ? EXIT_DONE : EXIT_UNHEALTHY;

@@ -295,7 +295,7 @@ int top_run(struct admin *a)
 	struct vgpu_err *e;
 
 	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
-		return fail(err_new("top: needs a terminal; list-vms and show-metrics are for files"), EXIT_USAGE);
+		return fail(a, err_new("top: needs a terminal; list-vms and show-metrics are for files"), EXIT_USAGE);
 	e = link_open(&l, a->run_dir, 0, &status);
 	if (!e) {
 		screen_begin(&s);
@@ -303,5 +303,5 @@ int top_run(struct admin *a)
 		screen_end(&s);
 	}
 	link_close(&l);
-	return e ? fail(e, status) : EXIT_DONE;
+	return e ? fail(a, e, status) : EXIT_DONE;
 }

@@ -72,7 +72,10 @@ int upgrade_run(struct admin *a)
 	struct vgpu_err *e = upgrade(a, &before, &after, &status);
 
 	if (e)
-		return fail(e, status);
-	printf("vgpud %s has taken over from %s\n", after.version, before.version);
+		return fail(a, e, status);
+	if (a->json)
+		printf("{\"version\": \"%s\", \"before\": \"%s\"}\n", after.version, before.version);
+	else
+		printf("vgpud %s has taken over from %s\n", after.version, before.version);
 	return fflush(stdout) ? EXIT_REFUSED : EXIT_DONE;
 }

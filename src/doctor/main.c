@@ -8,6 +8,7 @@
 #include "render.h"
 #include "sandbox.h"
 #include "alert.h"
+#include "base/log.h"
 #include "compare.h"
 #include "status_dir.h"
 #include "waive.h"

@@ -28,7 +28,11 @@ def admin(v, *args, status=DONE):
     if status == DONE:
         return r.stdout
     errors = [line for line in r.stderr.splitlines() if ': error: ' in line]
-    assert len(errors) == 1 and not r.stdout, r
+    assert len(errors) == 1, r
+    if '--json' in args:
+        assert json.loads(r.stdout)['error'] in errors[0] and json.loads(r.stdout)['status'] == status, r
+    else:
+        assert not r.stdout, r
     return errors[0]
 
 
@@ -78,6 +82,55 @@ def test_refusals_change_nothing():
         for option, value in (('--weight', '0'), ('--weight', '101'), ('--priority', 'urgent')):
             assert option[2:] in admin(v.run, 'register-vm', 'c', option, value, status=REFUSED)
         assert v.ok('list-vms') == before
+
+
+def test_an_option_is_no_value():
+    """A forgotten value is not the option that comes next."""
+    with Vgpud() as v:
+        admin(v.run, 'register-vm', 'a', '--quota', '512M')
+        device = v.ok('list-devices')[0]['name']
+        for words in (['drain-device', device, '--reason', '--yes'], ['drain-device', device, '--reason'], ['set-vm', 'a', '--user', '--json']):
+            assert 'value is missing' in admin(v.run, *words, status=USAGE), words
+        assert v.ok('list-devices')[0]['state'] == 'up'
+        admin(v.run, 'drain-device', device, '--reason=--yes')
+        assert v.ok('list-devices')[0]['reason'] == '--yes'
+
+
+def test_text_of_any_length_is_shown():
+    """What is cut, is cut between characters: an event that cannot be told is one nobody sees."""
+    with Vgpud() as v:
+        device = v.ok('list-devices')[0]['name']
+        for n, char in ((90, 'ä'), (62, '€'), (47, '𝄞')):
+            for shift in range(4):
+                admin(v.run, 'drain-device', device, '--reason', 'x' * shift + char * n)
+                assert any(char in e['text'] for e in json.loads(admin(v.run, '--json', 'events'))[-2:]), (n, char, shift)
+                assert char in json.loads(admin(v.run, '--json', 'audit'))[0]['change'] + json.loads(admin(v.run, '--json', 'audit'))[-1]['change']
+                admin(v.run, 'undrain-device', device)
+
+
+def test_settings_that_go_back():
+    with Vgpud() as v:
+        admin(v.run, 'register-vm', 'a', '--quota', '512M', '--user', 'nobody', '--numa-node', '1')
+        before = v.ok('list-vms')
+        admin(v.run, 'set-vm', 'a', '--user', 'any', '--numa-node', 'any')
+        assert v.ok('list-vms') != before
+        admin(v.run, 'register-vm', 'b', '--quota', '512M')
+        a, b = (json.loads(admin(v.run, '--json', 'show-vm', n)) for n in 'ab')
+        assert (a['uid'], a['numa_node']) == (b['uid'], b['numa_node'])
+        assert 'quota' in admin(v.run, 'set-quota', 'a', '0', status=REFUSED)
+        admin(v.run, 'register-vm', 'all')
+        assert 'nothing is' in admin(v.run, 'register-vm', 'none', status=REFUSED)
+
+
+def test_json_of_what_has_no_answer():
+    with Vgpud() as v:
+        admin(v.run, 'register-vm', 'a', '--quota', '512M')
+        admin(v.run, 'create-pool', 'p')
+        for words in (['remove-vm', 'a'], ['remove-pool', 'p'], ['reload-config'], ['upgrade']):
+            assert isinstance(json.loads(admin(v.run, '--json', *words)), dict), words
+        admin(v.run, '--json', 'remove-vm', 'a', status=REFUSED)
+        admin(v.run, '--json', 'no-such-command', status=USAGE)
+        admin(v.run, '--json', 'show-metrics', '--prometheus', status=USAGE)
 
 
 def test_wrong_usage():

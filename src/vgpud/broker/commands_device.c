@@ -2,6 +2,7 @@
 /* Commands about pools and devices, and where VMs are. Refused ones change nothing. */
 #include "vgpud/broker/commands.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -360,6 +361,7 @@ static struct vgpu_err *cmd_drain(const struct call *c, json_t **data)
 	d->state = DEVICE_DRAINED;
 	snprintf(d->reason, sizeof(d->reason), "%s", reason ? reason : "drained by an administrator");
 	snprintf(text, sizeof(text), "%.200s", d->reason);
+	utf8_whole(text);
 	e = command_record(c, (struct change){.object = d->name, .text = text, .device = d});
 	if (e) {
 		d->state = was;
@@ -482,6 +484,8 @@ static struct vgpu_err *cmd_assign(const struct call *c, json_t **data)
 		e = free_name(c->broker, get(c, "name"), name);
 	if (!e)
 		e = get_peers(c, peers);
+	if (!e && pci && (strlen(pci) >= sizeof(d->pci) || pci[strspn(pci, "0123456789abcdefABCDEF:.")]))
+		e = err_new("pci: \"%.48s\" is not the address of a PCI function", pci);
 	if (e)
 		return e;
 	strcpy(id.uuid, uuid);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vgpud/broker/broker.h"
+#include "base/utf8.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -23,6 +24,7 @@ void event_add(struct broker *b, const char *kind, const char *vm, const char *f
 	va_start(ap, fmt);
 	vsnprintf(e->text, sizeof(e->text), fmt, ap);
 	va_end(ap);
+	utf8_whole(e->text);
 	control_event(b);
 }
 

@@ -13,7 +13,7 @@
 const struct setting vm_setting[] = {
 	{"priority", AT(priority), .initial = 2, .words = true},
 	{"weight", AT(weight), 1, 100, 50},
-	{"quota", AT(quota), 0, 1ull << 50, 0},
+	{"quota", AT(quota), 1, 1ull << 50, 0},
 	{"job_timeout_ns", AT(job_timeout_ns), TIMEOUT_MIN, TIMEOUT_MAX, 0, .zero_too = true},
 	{"hard_timeout_ns", AT(hard_timeout_ns), TIMEOUT_MIN, TIMEOUT_MAX, 0, .zero_too = true},
 	{"bar_size", AT(bar_size), VGPU_BAR_MIN, VGPU_BAR_MAX, 0, .down = true},

@@ -64,18 +64,22 @@ static struct vgpu_err *check_memory(struct device *d, const struct vm *self, st
 	uint64_t taken = device_reserved(d) - (self && vm_counts_on(self, d) ? self->set.quota + overhead : 0);
 	uint64_t left = total > taken + overhead ? total - taken - overhead : 0;
 	uint64_t bars = bar_reserved(b) - (self ? self->set.bar_size : 0);
-	char t[4][24];
+	char t[5][24];
 
 	if (!s->quota)
 		s->quota = b->cfg.default_quota ? b->cfg.default_quota : left;
 	if (!s->bar_size)
 		s->bar_size = b->cfg.bar_size;
-	if (s->quota > left || !s->quota)
+	if (!s->quota)
+		return err_new("quota: none asked, so all that is left, and nothing is: %s of the device's %s are reserved by "
+			       "other VMs: lower the quota of one (vgpu-admin show-quotas)",
+			       units_size_text(taken, t[2], 24), units_size_text(total, t[1], 24));
+	if (s->quota > left)
 		return err_new("quota: %s asked, but of the device's %s %s are reserved by other VMs and %s go to this "
-			       "VM's context: at most %llu bytes are left",
+			       "VM's context: at most %s (%llu bytes) are left",
 			       units_size_text(s->quota, t[0], 24), units_size_text(total, t[1], 24),
 			       units_size_text(taken, t[2], 24), units_size_text(overhead, t[3], 24),
-			       (unsigned long long)left);
+			       units_size_text(left, t[4], 24), (unsigned long long)left);
 	if (s->bar_size > b->cfg.bar_budget - (bars < b->cfg.bar_budget ? bars : b->cfg.bar_budget))
 		return err_new("bar-size: %s asked, but %s of bar-budget's %s are taken",
 			       units_size_text(s->bar_size, t[0], 24), units_size_text(bars, t[1], 24),
