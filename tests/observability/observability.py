@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules, dashboard and runbook against Prometheus' own tools and the live page of an agent.
 
-The dashboard has no schema to be had as a file, so it is held to rules of its own: every expression is one
-promtool can parse, every metric exists on the live page, panels do not overlap, ids and names are unique.
+The dashboard, beside Grafana's schema (dashboard_schema.py): every expression is one promtool can parse, every metric exists
+on the live page, panels do not overlap, ids and names are unique, and it is what its table of panels says.
 """
 import json
 import pathlib
@@ -50,7 +50,7 @@ def test_runbook():
 def expressions(board):
     """[(where, expression)], Grafana's own variables replaced."""
     out = [(p['title'], t['expr']) for p in board['panels'] for t in p.get('targets', [])]
-    return [(w, re.sub(r'\$__rate_interval', '5m', re.sub(r'\$(instance|vm)\b', '.*', e))) for w, e in out]
+    return [(w, re.sub(r'\$__(rate_interval|range)', '5m', re.sub(r'\$(instance|vm|device)\b', '.*', e))) for w, e in out]
 
 
 def check_expressions(all_of_them):
@@ -61,8 +61,17 @@ def check_expressions(all_of_them):
         promtool('check', 'rules', f.name)
 
 
+QUESTIONS = [f'vm_{q}_seconds_bucket' for q in ('queue_wait', 'execution', 'latency')] + [f'histogram_quantile({q}' for q in (0.5, 0.95, 0.99)] + [
+    'vm_device_seconds', 'vm_share_ratio', 'vm_launches', 'vm_copied_bytes', 'vm_memory_used', 'vm_quota', 'vm_faults', 'vm_unsupported', 'scheduler_waiting',
+    'scheduler_holders', 'device_busy', 'vm_channels_used', 'gpu_temperature', 'gpu_power', 'gpu_sm_clock', 'gpu_throttled', 'gpu_utilization',
+    'gpu_ecc_uncorrected', 'gpu_remapped_rows', 'gpu_xid', 'gpu_nvlink', 'doctor_check']
+
+
 def test_dashboard():
+    subprocess.run([sys.executable, SOURCE / 'integrations/grafana/dashboard.py', '--check'], check=True)
     board = json.loads(DASHBOARD.read_text())
+    for what in QUESTIONS:  # what an operator asks of each VM and device is on it
+        assert what in DASHBOARD.read_text(), what
     ids = [p['id'] for p in board['panels']]
     assert len(ids) == len(set(ids)) > 10 and board['schemaVersion'] >= 36 and board['uid'] and board['title']
     taken = set()
@@ -71,7 +80,7 @@ def test_dashboard():
         cells = {(x, y) for x in range(g['x'], g['x'] + g['w']) for y in range(g['y'], g['y'] + g['h'])}
         assert g['x'] + g['w'] <= 24 and not cells & taken, p['title']
         taken |= cells
-        assert p['type'] == 'row' or (p['targets'] and p['type'] in ('stat', 'timeseries', 'heatmap')), p['title']
+        assert p['type'] == 'row' or (p['targets'] and p['type'] in ('stat', 'timeseries', 'heatmap', 'table', 'state-timeline')), p['title']
         refs = [t['refId'] for t in p.get('targets', [])]
         assert len(refs) == len(set(refs)), p['title']
     names = {v['name'] for v in board['templating']['list']}
