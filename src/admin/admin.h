@@ -42,17 +42,21 @@ struct command {
 struct admin {
 	const char *run_dir;
 	const struct command *command;
-	bool json, yes, follow;
+	bool json, yes;
 	json_t *query;
 };
 
 extern const struct command commands[]; /* ends with name NULL */
 extern const struct option settings[];
+const struct command *command_named(const char *name); /* NULL: there is none */
 
 /* show.c */
 int ask_and_show(struct admin *a);
 /* Says it, with --json on standard output too; frees it. */
 int fail(const struct admin *a, struct vgpu_err *e, int status);
+
+/* help.c */
+void command_help(const struct command *c);
 
 /* top.c, events.c, gpus.c, libvirt.c, complete.c, upgrade.c */
 int top_run(struct admin *a);

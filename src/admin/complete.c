@@ -1,37 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Help, and completion for bash and zsh: both out of the table of commands. */
+/* Completion for bash and zsh, out of the table of commands. */
 #include "admin/admin.h"
 #include <stdio.h>
 #include <string.h>
-
-int help_run(struct admin *a)
-{
-	fputs("usage: vgpu-admin [--run-dir DIR] [--json] COMMAND ...\n", stdout);
-	for (const struct command *c = commands; c->name; c++) {
-		char usage[64];
-
-		snprintf(usage, sizeof(usage), "%s%s%s%s%s%s", c->name, c->operand[0].name ? (c->optional ? " [" : " ") : "",
-			 c->operand[0].name ? c->operand[0].name : "", c->optional ? "]" : "", c->operand[1].name ? " " : "",
-			 c->operand[1].name ? c->operand[1].name : "");
-		printf("  %-30s %s\n", usage, c->help);
-	}
-	puts("settings of register-vm, set-vm and update-vm:");
-	for (const struct option *o = settings; o->name; o++) {
-		char usage[64];
-
-		snprintf(usage, sizeof(usage), "%s %s", o->name, o->argument);
-		printf("  %-30s %s\n", usage, o->help);
-	}
-	puts("options:\n"
-	     "  --json         vgpud's answer as JSON\n"
-	     "  --yes          do not ask before something is ended or forgotten\n"
-	     "  --follow       events: go on\n"
-	     "  --prometheus   show-metrics: Prometheus' text format\n"
-	     "  --run-dir DIR  where vgpud runs (default: $VGPU_RUN_DIR or /run/openvgpu)\n"
-	     "  --help, --version\n"
-	     "exit status: 0 done, 1 refused, 2 wrong usage, 3 vgpud not reachable, 4 not permitted, 5 unhealthy");
-	return EXIT_DONE;
-}
 
 static void print_options(const struct command *c, const char *separator)
 {
@@ -39,9 +10,17 @@ static void print_options(const struct command *c, const char *separator)
 		printf("%s%s", o->name, separator);
 }
 
+static void command_names(void)
+{
+	for (const struct command *c = commands; c->name; c++)
+		printf("%s%s", c == commands ? "" : " ", c->name);
+}
+
 static void bash_words(const char *words)
 {
-	if (words[0] == '@')
+	if (!strcmp(words, "@commands"))
+		command_names();
+	else if (words[0] == '@')
 		printf("$(_vgpu_admin_%s)", words + 1);
 	else
 		fputs(words, stdout);
@@ -87,9 +66,8 @@ static void bash(void)
 		for (const struct option *o = c->options; o && o->name; o++)
 			if (o->argument && !is_setting(o))
 				bash_option(o);
-	fputs("\t--run-dir) COMPREPLY=($(compgen -d -- \"$cur\")); return ;;\n\tesac\n\tcase $cmd in\n\t'') words+=\"", stdout);
-	for (const struct command *c = commands; c->name; c++)
-		printf(" %s", c->name);
+	fputs("\t--run-dir) COMPREPLY=($(compgen -d -- \"$cur\")); return ;;\n\tesac\n\tcase $cmd in\n\t'') words+=\" ", stdout);
+	command_names();
 	puts("\" ;;");
 	for (const struct command *c = commands; c->name; c++) {
 		printf("\t%s)\n\t\twords+=\" ", c->name);
@@ -119,7 +97,11 @@ static void zsh_text(const char *s)
 static void zsh_operand(const struct operand *o)
 {
 	printf(" ':%s:", o->name);
-	if (o->words && o->words[0] == '@')
+	if (o->words && !strcmp(o->words, "@commands")) {
+		fputs("(", stdout);
+		command_names();
+		fputs(")", stdout);
+	} else if (o->words && o->words[0] == '@')
 		printf("_vgpu_admin_%s", o->words + 1);
 	else if (o->words)
 		printf("(%s)", o->words);

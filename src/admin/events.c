@@ -28,8 +28,9 @@ int events_run(struct admin *a)
 	int status;
 	struct vgpu_err *e;
 
-	if (!a->follow)
+	if (!json_object_get(a->query, "follow"))
 		return ask_and_show(a);
+	json_object_del(a->query, "follow");
 	e = link_open(&l, a->run_dir, 0, &status);
 	while (!e && !ferror(stdout)) {
 		e = link_ask(&l, a->query, &rows, &status);

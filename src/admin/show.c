@@ -73,7 +73,7 @@ int ask_and_show(struct admin *a)
 	if (!data && a->json)
 		data = json_object(); /* who asked for JSON gets some */
 	if (a->json || (json_is_object(data) ? json_object_size(data) > 0 : data != NULL))
-		view_print(stdout, data, a->command->view, form);
+		view_print(stdout, data, form == VIEW_AS_METRICS ? view_metrics : a->command->view, form);
 	json_decref(data);
 	return fflush(stdout) ? EXIT_REFUSED : EXIT_DONE;
 }

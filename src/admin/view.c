@@ -4,11 +4,13 @@
 #include <string.h>
 #include <time.h>
 
-#define COLUMNS_MAX 16
+#define COLUMNS_MAX 20
 
 static void text(const struct view_column *c, json_t *v, char *out)
 {
-	snprintf(out, VIEW_CELL, "%s", json_is_string(v) ? json_string_value(v) : "");
+	const char *s = json_string_value(v);
+
+	snprintf(out, VIEW_CELL, "%s", s && *s ? s : "-");
 }
 
 static void count(const struct view_column *c, json_t *v, char *out)
@@ -38,6 +40,18 @@ static void percent(const struct view_column *c, json_t *v, char *out)
 		strcpy(out, "-");
 	else
 		snprintf(out, VIEW_CELL, "%.0f %%", n);
+}
+
+static void limit(const struct view_column *c, json_t *v, char *out)
+{
+	if (!json_integer_value(v))
+		strcpy(out, "-");
+	else if (c->kind == VIEW_LIMIT_BYTES)
+		bytes(c, v, out);
+	else if (c->kind == VIEW_LIMIT_NS)
+		snprintf(out, VIEW_CELL, "%.3f s", json_number_value(v) / 1e9);
+	else
+		count(c, v, out);
 }
 
 static void microseconds(const struct view_column *c, json_t *v, char *out)
@@ -78,6 +92,8 @@ static void list(const struct view_column *c, json_t *v, char *out)
 	json_array_foreach(v, i, one)
 		if (at < VIEW_CELL)
 			at += (size_t)snprintf(out + at, VIEW_CELL - at, "%s%s", i ? ", " : "", json_string_value(one));
+	if (!out[0])
+		strcpy(out, "-");
 	if (at >= VIEW_CELL)
 		strcpy(out + VIEW_CELL - 4, "...");
 }
@@ -87,7 +103,8 @@ static void (*const kinds[])(const struct view_column *c, json_t *v, char *out) 
 	[VIEW_SECONDS] = seconds, [VIEW_NS] = seconds,	    [VIEW_PERCENT] = percent,
 	[VIEW_OF_100] = percent,  [VIEW_MICROSECONDS] = microseconds, [VIEW_TIME] = moment,
 	[VIEW_YES] = yes,	  [VIEW_LIST] = list,	    [VIEW_TABLE] = text,
-	[VIEW_DURATION] = duration,
+	[VIEW_DURATION] = duration, [VIEW_LIMIT] = limit,   [VIEW_LIMIT_BYTES] = limit,
+	[VIEW_LIMIT_NS] = limit,
 };
 
 void view_cell(const struct view_column *c, json_t *row, char out[VIEW_CELL])
@@ -100,11 +117,19 @@ void view_cell(const struct view_column *c, json_t *row, char out[VIEW_CELL])
 		kinds[c->kind](c, v, out);
 }
 
-/* Texts are longer than a cell: device names, what happened. Control characters stay out of the terminal. */
+/* Texts may be longer than a cell: device names, what happened. NULL: there is none, or it is no text. */
+static const char *whole_text(const struct view_column *c, json_t *row)
+{
+	const char *s = c->kind == VIEW_TEXT ? json_string_value(json_object_get(row, c->key)) : NULL;
+
+	return s && *s ? s : NULL;
+}
+
+/* Control characters stay out of the terminal. */
 static void print_value(FILE *out, const struct view_column *c, json_t *row, int width)
 {
 	char cell[VIEW_CELL];
-	const char *s = c->kind == VIEW_TEXT ? json_string_value(json_object_get(row, c->key)) : NULL;
+	const char *s = whole_text(c, row);
 	int n;
 
 	if (!s) {
@@ -120,7 +145,7 @@ static void print_value(FILE *out, const struct view_column *c, json_t *row, int
 static size_t value_width(const struct view_column *c, json_t *row)
 {
 	char cell[VIEW_CELL];
-	const char *s = c->kind == VIEW_TEXT ? json_string_value(json_object_get(row, c->key)) : NULL;
+	const char *s = whole_text(c, row);
 
 	if (s)
 		return strlen(s);

@@ -17,6 +17,7 @@ enum view_kind {
 	VIEW_NS,
 	VIEW_PERCENT, /* a fraction */
 	VIEW_OF_100,  /* a percentage; 0: none */
+	VIEW_LIMIT, VIEW_LIMIT_BYTES, VIEW_LIMIT_NS, /* 0: none of its own, as VIEW_OF_100 */
 	VIEW_MICROSECONDS,
 	VIEW_DURATION, /* seconds, shown in the unit that fits */
 	VIEW_TIME, /* ms since 1970 */

@@ -24,13 +24,40 @@ const struct view_column view_limits[] = {
 	{"name", "NAME", VIEW_TEXT},
 	{"cap", "CAP", VIEW_OF_100},
 	{"reservation", "RESERVED", VIEW_OF_100},
-	{"max_launches_per_second", "LAUNCHES/S", VIEW_COUNT},
-	{"max_bytes_per_second", "BYTES/S", VIEW_BYTES},
-	{"queue_depth", "QUEUE DEPTH", VIEW_COUNT},
-	{"job_timeout_ns", "JOB TIMEOUT", VIEW_NS},
-	{"hard_timeout_ns", "HARD TIMEOUT", VIEW_NS},
-	{"fault_limit", "FAULT LIMIT", VIEW_COUNT},
-	{"fault_window_ns", "FAULT WINDOW", VIEW_NS},
+	{"max_launches_per_second", "LAUNCHES/S", VIEW_LIMIT},
+	{"max_bytes_per_second", "BYTES/S", VIEW_LIMIT_BYTES},
+	{"queue_depth", "QUEUE DEPTH", VIEW_LIMIT},
+	{"job_timeout_ns", "JOB TIMEOUT", VIEW_LIMIT_NS},
+	{"hard_timeout_ns", "HARD TIMEOUT", VIEW_LIMIT_NS},
+	{"fault_limit", "FAULT LIMIT", VIEW_LIMIT},
+	{"fault_window_ns", "FAULT WINDOW", VIEW_LIMIT_NS},
+	{NULL}};
+
+/* After a change. */
+const struct view_column view_settings[] = {
+	{"id", "Id", VIEW_COUNT},
+	{"name", "Name", VIEW_TEXT},
+	{"status", "Status", VIEW_TEXT},
+	{"pool", "Pool", VIEW_TEXT},
+	{"device", "Device", VIEW_TEXT},
+	{"placed", "Why this device", VIEW_TEXT},
+	{"next_device", "At its next connection", VIEW_TEXT},
+	{"priority", "Priority", VIEW_TEXT},
+	{"weight", "Weight", VIEW_COUNT},
+	{"share", "Share of the device", VIEW_PERCENT},
+	{"cap", "Cap", VIEW_OF_100},
+	{"reservation", "Reservation", VIEW_OF_100},
+	{"quota", "Memory quota", VIEW_BYTES},
+	{"numa_node", "NUMA node", VIEW_COUNT},
+	{"bar_size", "BAR2", VIEW_BYTES},
+	{"max_launches_per_second", "Launches per second", VIEW_LIMIT},
+	{"max_bytes_per_second", "Bytes copied per second", VIEW_LIMIT_BYTES},
+	{"queue_depth", "Kernels in flight", VIEW_LIMIT},
+	{"job_timeout_ns", "Job timeout", VIEW_LIMIT_NS},
+	{"hard_timeout_ns", "Hard timeout", VIEW_LIMIT_NS},
+	{"fault_limit", "Faults before quarantine", VIEW_LIMIT},
+	{"fault_window_ns", "Faults count for", VIEW_LIMIT_NS},
+	{"uid", "Local user", VIEW_COUNT},
 	{NULL}};
 
 static const struct view_column channels[] = {
@@ -52,16 +79,16 @@ const struct view_column view_vm[] = {
 	{"share", "Share of the device", VIEW_PERCENT},
 	{"cap", "Cap", VIEW_OF_100},
 	{"reservation", "Reservation", VIEW_OF_100},
-	{"max_launches_per_second", "Launches per second (0: no limit)", VIEW_COUNT},
-	{"max_bytes_per_second", "Bytes copied per second (0: no limit)", VIEW_BYTES},
-	{"queue_depth", "Kernels in flight (0: no limit)", VIEW_COUNT},
+	{"max_launches_per_second", "Launches per second", VIEW_LIMIT},
+	{"max_bytes_per_second", "Bytes copied per second", VIEW_LIMIT_BYTES},
+	{"queue_depth", "Kernels in flight", VIEW_LIMIT},
 	{"quota", "Memory quota", VIEW_BYTES},
 	{"quota_used", "Memory in use", VIEW_BYTES},
 	{"bar_size", "BAR2", VIEW_BYTES},
-	{"job_timeout_ns", "Job timeout (0: default)", VIEW_NS},
-	{"hard_timeout_ns", "Hard timeout (0: default)", VIEW_NS},
-	{"fault_limit", "Faults before quarantine (0: default)", VIEW_COUNT},
-	{"fault_window_ns", "Faults count for (0: default)", VIEW_NS},
+	{"job_timeout_ns", "Job timeout", VIEW_LIMIT_NS},
+	{"hard_timeout_ns", "Hard timeout", VIEW_LIMIT_NS},
+	{"fault_limit", "Faults before quarantine", VIEW_LIMIT},
+	{"fault_window_ns", "Faults count for", VIEW_LIMIT_NS},
 	{"uid", "Local user", VIEW_COUNT},
 	{"device_seconds", "Device time", VIEW_SECONDS},
 	{"wait_seconds", "Waited for it", VIEW_SECONDS},
@@ -80,6 +107,14 @@ const struct view_column view_vm[] = {
 	{"latency_p99_seconds", "Of 99 % at most", VIEW_DURATION},
 	{"channels", "Channels", VIEW_TABLE, channels},
 	{NULL}};
+
+const struct view_column view_counters[] = {
+	{"name", "NAME", VIEW_TEXT},		  {"device_seconds", "DEVICE TIME", VIEW_SECONDS}, {"wait_seconds", "WAITED", VIEW_SECONDS},
+	{"leases", "LEASES", VIEW_COUNT},	  {"units", "UNITS", VIEW_COUNT},	    {"launches", "LAUNCHES", VIEW_COUNT},
+	{"bytes", "COPIED", VIEW_BYTES},	  {"quota_used", "MEMORY", VIEW_BYTES},	    {"quota", "OF", VIEW_BYTES},
+	{"faults", "FAULTS", VIEW_COUNT},	  {"unsupported_calls", "UNSUPPORTED", VIEW_COUNT}, {"executors_started", "EXECUTORS", VIEW_COUNT},
+	{"connections", "CONNECTIONS", VIEW_COUNT}, {"channels_used", "CHANNELS", VIEW_COUNT}, {"retired_channels", "RETIRED", VIEW_COUNT},
+	{"status", "STATUS", VIEW_TEXT},	  {NULL}};
 
 const struct view_column view_metrics[] = {
 	{"name", "VM", VIEW_TEXT},
@@ -190,14 +225,12 @@ const struct view_column view_pool[] = {
 
 const struct view_column view_status[] = {
 	{"version", "Version", VIEW_TEXT},
-	{"device", "Device", VIEW_TEXT},
 	{"device_memory", "Device memory", VIEW_BYTES},
 	{"device_memory_reserved", "Reserved for VMs", VIEW_BYTES},
 	{"bar_budget", "BAR2 budget", VIEW_BYTES},
 	{"bar_reserved", "BAR2 reserved", VIEW_BYTES},
 	{"use", "Computes on", VIEW_TEXT},
 	{"next", "What next", VIEW_TEXT},
-	{"policy", "Policy", VIEW_TEXT},
 	{"vms", "VMs", VIEW_COUNT},
 	{"executors", "Executors", VIEW_COUNT},
 	{"spare", "Spare executor", VIEW_TEXT},
@@ -217,12 +250,12 @@ const struct view_column view_connections[] = {
 	{NULL}};
 
 const struct view_column view_events[] = {
-	{"number", "NUMBER", VIEW_COUNT}, {"at_ms", "TIME", VIEW_TIME}, {"kind", "WHAT", VIEW_TEXT}, {"vm", "VM", VIEW_TEXT},
+	{"number", "NUMBER", VIEW_COUNT}, {"at_ms", "TIME", VIEW_TIME}, {"kind", "WHAT", VIEW_TEXT}, {"vm", "OF", VIEW_TEXT},
 	{"text", "DETAILS", VIEW_TEXT}, {NULL}};
 
 const struct view_column view_audit[] = {
 	{"number", "NUMBER", VIEW_COUNT}, {"at_ms", "TIME", VIEW_TIME}, {"uid", "USER", VIEW_COUNT}, {"pid", "PROCESS", VIEW_COUNT},
-	{"command", "COMMAND", VIEW_TEXT}, {"object", "VM", VIEW_TEXT}, {"change", "CHANGE", VIEW_TEXT}, {NULL}};
+	{"command", "COMMAND", VIEW_TEXT}, {"object", "OF", VIEW_TEXT}, {"change", "CHANGE", VIEW_TEXT}, {NULL}};
 
 const struct view_column view_faults[] = {
 	{"number", "NUMBER", VIEW_COUNT}, {"at_ms", "TIME", VIEW_TIME}, {"vm", "VM", VIEW_TEXT}, {"kind", "WHAT", VIEW_TEXT}, {NULL}};

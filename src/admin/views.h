@@ -4,7 +4,7 @@
 #define VGPU_ADMIN_VIEWS_H
 #include "admin/view.h"
 
-extern const struct view_column view_vms[], view_vm[], view_status[], view_weights[], view_quotas[], view_limits[],
+extern const struct view_column view_vms[], view_vm[], view_settings[], view_counters[], view_status[], view_weights[], view_quotas[], view_limits[],
 	view_connections[], view_events[], view_audit[], view_faults[], view_health[], view_metrics[],
 	view_latency[], view_scan[],
 	view_devices[], view_device[], view_device_metrics[], view_pools[], view_pool[], view_gpus[];

@@ -150,6 +150,37 @@ def test_help():
     assert subprocess.run([str(ADMIN), 'help'], text=True, capture_output=True, timeout=30).stdout == r.stdout
 
 
+def test_help_of_one_command():
+    """What it takes, by --help after it or help before it; an option that --help names is one that is understood."""
+    with tempfile.TemporaryDirectory() as d:
+        for c in commands():
+            text = admin(d, c, '--help')
+            assert text == admin(d, 'help', c) and text.startswith(f'usage: vgpu-admin {c}'), text
+            for option, argument in re.findall(r'^  (--[a-z-]+)( [A-Za-z0-9.|]+)? ', text, re.M):
+                if argument:
+                    error = admin(d, c, option, status=USAGE)
+                    assert f'{option}: its value is missing ({option}={argument.strip()})' in error and f'{c} --help' in error, error
+        assert '--pool' in admin(d, 'register-vm', '--help') and '--end' in admin(d, 'help', 'drain-device')
+        assert 'no such command' in admin(d, 'help', 'nothing', status=USAGE)
+
+
+def test_list_vms_of_a_pool():
+    with Vgpud('devices=2') as v:
+        admin(v.run, 'create-pool', 'fast')
+        admin(v.run, 'add-to-pool', 'fast', 'softcuda1')
+        for name, pool, priority in (('a', 'default', 'high'), ('b', 'fast', 'high'), ('c', 'fast', 'low')):
+            admin(v.run, 'register-vm', name, '--quota', '64M', '--pool', pool, '--priority', priority)
+
+        def listed(*args):
+            return ''.join(line.split()[1] for line in admin(v.run, 'list-vms', *args).splitlines()[1:])
+        assert (listed(), listed('--pool', 'fast'), listed('--priority=high'), listed('--pool', 'fast', '--priority', 'low'), listed('--priority=medium')) \
+            == ('abc', 'bc', 'ab', 'c', '')
+        assert 'does not exist' in admin(v.run, 'list-vms', '--pool', 'slow', status=REFUSED)
+        assert 'high, medium or low' in admin(v.run, 'list-vms', '--priority', 'urgent', status=REFUSED)
+        assert admin(v.run, 'show-device', 'softcuda1').splitlines()[0].split() == ['Name:', 'softcuda1']
+        assert 'does not exist' in admin(v.run, 'show-device', 'gpu7', status=REFUSED)
+
+
 def commands():
     r = subprocess.run([str(ADMIN), '--help'], text=True, capture_output=True, timeout=30)
     lines = r.stdout.split('settings of')[0].splitlines()[1:]
@@ -206,7 +237,7 @@ def test_quarantine_health_events():
 
 def test_every_command_speaks_json():
     """Whatever looks: its JSON parses, and its table has the same rows."""
-    operands = {'show-vm': ['a'], 'show-pool': ['default']}
+    operands = {'show-vm': ['a'], 'show-pool': ['default'], 'show-device': ['softcuda0']}
     with Vgpud() as v:
         for name in 'ab':
             admin(v.run, 'register-vm', name, '--quota', '256M')

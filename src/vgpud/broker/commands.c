@@ -51,13 +51,14 @@ struct vgpu_err *command_record(const struct call *c, struct change change)
 static struct vgpu_err *cmd_register(const struct call *c, json_t **data)
 {
 	const char *name = json_string_value(json_object_get(c->query, "name"));
-	struct vm_settings s, none = {0};
+	struct vm_settings s, initial;
 	struct vm_home home = {0};
 	char text[COMMAND_TEXT_MAX];
 	struct vgpu_err *e;
 	struct vm *vm;
 
-	settings_initial(&s);
+	settings_initial(&initial);
+	s = initial;
 	e = settings_read(c->query, "pool", &s);
 	if (!e)
 		e = get_pool(c, "pool", &home.pool);
@@ -69,7 +70,7 @@ static struct vgpu_err *cmd_register(const struct call *c, json_t **data)
 	e = vm_add(c->broker, &s, &home, &vm);
 	if (e)
 		return e;
-	settings_difference(&none, &s, text, sizeof(text));
+	settings_difference(&initial, &s, text, sizeof(text));
 	e = command_record(c, (struct change){.object = s.name, .text = text, .vm = vm});
 	if (e) {
 		vm_remove(vm);
@@ -236,9 +237,22 @@ static struct vgpu_err *cmd_upgrade(const struct call *c, json_t **data)
 
 static struct vgpu_err *cmd_list(const struct call *c, json_t **data)
 {
+	const char *priority = json_string_value(json_object_get(c->query, "priority"));
+	bool of_pool = json_object_get(c->query, "pool");
+	struct pool *p = NULL;
+	struct vgpu_err *e = of_pool ? get_pool(c, "pool", &p) : NULL;
+
+	if (!e && json_object_get(c->query, "priority") && (!priority || !priority_value(priority)))
+		e = err_new("priority: must be high, medium or low");
+	if (e)
+		return e;
 	*data = json_array();
-	list_for_each(n, &c->broker->vms)
-		json_array_append_new(*data, vm_view(list_entry(n, struct vm, node), false));
+	list_for_each(n, &c->broker->vms) {
+		struct vm *vm = list_entry(n, struct vm, node);
+
+		if ((!of_pool || vm->pool == p) && (!priority || vm->set.priority == priority_value(priority)))
+			json_array_append_new(*data, vm_view(vm, false));
+	}
 	return NULL;
 }
 

@@ -337,6 +337,16 @@ static struct vgpu_err *cmd_list_devices(const struct call *c, json_t **data)
 	return NULL;
 }
 
+static struct vgpu_err *cmd_show_device(const struct call *c, json_t **data)
+{
+	struct device *d;
+	struct vgpu_err *e = need_device(c, "name", &d);
+
+	if (!e)
+		*data = device_view(d);
+	return e;
+}
+
 static struct vgpu_err *cmd_drain(const struct call *c, json_t **data)
 {
 	static const char *const keys[] = {"name", "reason", "end", NULL};
@@ -566,5 +576,5 @@ const struct command device_commands[] = {
 	{"move-vm", true, cmd_move_vm},		     {"list-devices", false, cmd_list_devices},
 	{"drain-device", true, cmd_drain},	     {"undrain-device", true, cmd_undrain},
 	{"assign-gpu", true, cmd_assign},	     {"unassign-gpu", true, cmd_unassign},
-	{NULL},
+	{"show-device", false, cmd_show_device},     {NULL},
 };

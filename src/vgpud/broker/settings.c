@@ -71,14 +71,22 @@ bool setting_fits(const struct setting *k, uint64_t v)
 	return !k->words && ((v >= k->min && v <= k->max) || (v == 0 && k->zero_too));
 }
 
+uint64_t priority_value(const char *name)
+{
+	for (unsigned i = 0; i < PRIORITIES; i++)
+		if (!strcmp(name, priorities[i].name))
+			return priorities[i].value;
+	return 0;
+}
+
 static struct vgpu_err *read_word(const struct setting *k, json_t *v, struct vm_settings *s)
 {
-	for (unsigned i = 0; json_is_string(v) && i < PRIORITIES; i++)
-		if (!strcmp(json_string_value(v), priorities[i].name)) {
-			setting_put(k, s, priorities[i].value);
-			return NULL;
-		}
-	return err_new("%s: must be high, medium or low", k->key);
+	uint64_t p = json_is_string(v) ? priority_value(json_string_value(v)) : 0;
+
+	if (!p)
+		return err_new("%s: must be high, medium or low", k->key);
+	setting_put(k, s, p);
+	return NULL;
 }
 
 static struct vgpu_err *read_one(const struct setting *k, json_t *v, struct vm_settings *s)

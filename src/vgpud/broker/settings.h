@@ -48,4 +48,5 @@ void setting_put(const struct setting *k, struct vm_settings *s, uint64_t v);
 /* "weight 50 -> 60, cap 0 -> 25"; empty: no difference. */
 void settings_difference(const struct vm_settings *old, const struct vm_settings *new, char *out, size_t n);
 const char *priority_name(uint64_t p);
+uint64_t priority_value(const char *name); /* 0: there is none of this name */
 #endif

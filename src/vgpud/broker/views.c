@@ -218,8 +218,8 @@ json_t *health_view(struct broker *b)
 		const struct vm *vm = list_entry(n, struct vm, node);
 
 		if (vm->quarantined)
-			json_array_append_new(problems, json_pack("{s:s, s:s+}", "what", "quarantined", "text", "VM ",
-								  vm->set.name));
+			json_array_append_new(problems, json_pack("{s:s, s:s++}", "what", "quarantined", "text", "VM ",
+								  vm->set.name, " is let in again by vgpu-admin clear-quarantine"));
 		if (!vm->listening)
 			json_array_append_new(problems, json_pack("{s:s, s:s++}", "what", "socket", "text", "VM ",
 								  vm->set.name, ": its socket could not be opened"));
