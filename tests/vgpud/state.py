@@ -4,6 +4,7 @@
 state.db is old, damaged or cannot be written."""
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import sqlite3
@@ -13,7 +14,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(__file__))
-from harness import DEAD, RUN, RUNNING, SPINNER, Peer, Refused, Vgpud, main, wait_for  # noqa: E402
+from harness import DEAD, RUN, RUNNING, SOFTCUDA, SPINNER, Peer, Refused, Vgpud, main, wait_for  # noqa: E402
 
 # What each version of vgpud made of state.db, as it stood in the file: version n is the first n of these. Never derived
 # from today's code, which is what is tested.
@@ -551,6 +552,26 @@ def test_killed_while_storing():
             wait_for('a new broker', lambda: v.children('vgpu-broker') not in ([], [pid]) and up(v))
             assert v.ok('show-vm', name='a')['weight'] in (acknowledged, acknowledged + 1)
             assert v.ok('health')['healthy']
+
+
+def test_no_probe_for_a_new_broker():
+    """What a device is is known: a broker that comes anew starts no process of the driver's before it serves. A slow
+    driver would keep guests waiting, and one that fails would end everything; this one's is gone."""
+    with tempfile.TemporaryDirectory() as d:
+        os.chmod(d, 0o711)
+        driver = pathlib.Path(d) / 'libcuda.so.1'
+        shutil.copy(SOFTCUDA, driver)
+        with Vgpud(directory=d, driver=driver) as v:
+            v.ok('register-vm', name='a', quota=1 << 28)
+            running(v, 'a').close()
+            wait_for('its executor ended', lambda: not v.children('vgpu-executor'))
+            same = ('name', 'model', 'memory', 'pci', 'numa_node', 'serves')
+            before = [[x[k] for k in same] for x in v.ok('status')['devices']]
+            os.truncate(driver, 0)
+            broker_anew(v)
+            assert [[x[k] for k in same] for x in v.ok('status')['devices']] == before
+            shutil.copy(SOFTCUDA, driver)
+            running(v, 'a').close()
 
 
 def test_two_at_once():

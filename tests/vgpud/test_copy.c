@@ -48,11 +48,10 @@ static struct vgpu_err *on_vm(void *arg, const struct copy_vm *vm)
 static struct vgpu_err *read_copy(const char *text, unsigned *unknown)
 {
 	struct copy_reader r = {.pool = on_pool, .device = on_device, .vm = on_vm};
-	cleanup_mem char *room = strdup(text);
 	struct vgpu_err *e;
 
 	memset(&got, 0, sizeof(got));
-	e = copy_read(room, &r);
+	e = copy_read(text, &r);
 	if (unknown)
 		*unknown = r.unknown;
 	return e;
@@ -92,10 +91,21 @@ static void test_round(void **state)
 {
 	struct buf out;
 
+	struct copy_device d;
+	struct buf again;
+
 	assert_null(read_copy(FIRST, NULL));
+	got.device[0].layout = VGPU_LAYOUT_VERSION;
+	got.device[0].info = (struct vgpu_device_info){.name = "a GPU", .total_mem = 1ull << 40, .attr = {-1, 2, 3}};
+	d = got.device[0];
 	write_got(&out);
-	assert_string_equal(out.data, FIRST);
+	assert_null(read_copy(out.data, NULL));
+	assert_memory_equal(&got.device[0].info, &d.info, sizeof(d.info));
+	assert_int_equal(got.device[0].layout, VGPU_LAYOUT_VERSION);
+	write_got(&again);
+	assert_string_equal(out.data, again.data);
 	buf_free(&out);
+	buf_free(&again);
 }
 
 /* The first text with the first `what` replaced. */
@@ -124,6 +134,8 @@ static void test_other_versions(void **state)
 	assert_int_equal(got.vm[0].set.weight, 50);
 	assert_int_equal(got.vm[0].set.uid, UINT32_MAX);
 	assert_null(read_copy("", &unknown));
+	assert_null(read_copy("device name=d layout=1 info=00ff\n", &unknown)); /* a smaller struct */
+	assert_int_equal(got.device[0].info.name[1], 0);
 }
 
 static void refused(const char *text, const char *words)
@@ -166,6 +178,8 @@ static void test_refusals(void **state)
 	for (unsigned i = 0; i <= POOLS_MAX; i++)
 		sprintf(many + strlen(many), "pool name=p%u\n", i);
 	refused(many, "more than");
+	refused("device name=d info=0\n", "info");
+	refused("device name=d info=0g\n", "info");
 }
 
 /* ---- the descriptor ---- */

@@ -311,6 +311,7 @@ void exec_spawned(struct broker *b, struct msg *m);
 void exec_exited(struct broker *b, const struct ipc_exited *m);
 void exec_watch(struct bexec *x, uint64_t now);
 void quota_publish(struct vm *vm);
+void device_learn_place(struct device *d); /* its info is known */
 
 /* spare.c */
 void spare_step(struct device *d, uint64_t now);

@@ -13,21 +13,23 @@ struct field {
 	size_t at;
 	size_t room;  /* of a string, with its NUL; 0: a uint64_t */
 	uint64_t max; /* of a number */
+	size_t bytes; /* not 0: so many, as hexadecimal digits */
 };
 
-#define TEXT(type, name) {#name, offsetof(struct type, name), sizeof(((struct type *)0)->name), 0}
-#define NUMBER(type, name, max) {#name, offsetof(struct type, name), 0, max}
+#define TEXT(type, name) {#name, offsetof(struct type, name), sizeof(((struct type *)0)->name), 0, 0}
+#define NUMBER(type, name, max) {#name, offsetof(struct type, name), 0, max, 0}
 
 static const struct field pool_fields[] = {TEXT(copy_pool, name), NUMBER(copy_pool, concurrent, 1), {NULL}};
 
 static const struct field device_fields[] = {
 	TEXT(copy_device, name), TEXT(copy_device, pool), TEXT(copy_device, uuid), TEXT(copy_device, pci),
 	TEXT(copy_device, peers), TEXT(copy_device, reason), NUMBER(copy_device, numa_node, UINT32_MAX),
-	NUMBER(copy_device, state, DEVICE_LOST), {NULL}};
+	NUMBER(copy_device, state, DEVICE_LOST), NUMBER(copy_device, layout, UINT32_MAX),
+	{"info", offsetof(struct copy_device, info), .bytes = sizeof(struct vgpu_device_info)}, {NULL}};
 
 /* Besides these: its number, and the settings of settings.c. */
 static const struct field vm_fields[] = {
-	{"name", offsetof(struct copy_vm, set.name), IPC_NAME_LEN, 0}, NUMBER(copy_vm, quarantined, 1),
+	{"name", offsetof(struct copy_vm, set.name), IPC_NAME_LEN, 0, 0}, NUMBER(copy_vm, quarantined, 1),
 	TEXT(copy_vm, pool), TEXT(copy_vm, device), TEXT(copy_vm, next), TEXT(copy_vm, why), {NULL}};
 
 static bool plain(char c)
@@ -50,6 +52,16 @@ static int put_text(struct buf *out, const char *s)
 	return rc;
 }
 
+static int put_bytes(struct buf *out, const uint8_t *p, size_t n)
+{
+	static const char digits[] = "0123456789abcdef";
+	int rc = 0;
+
+	for (size_t i = 0; i < n && !rc; i++)
+		rc = buf_put(out, (char[]){digits[p[i] >> 4], digits[p[i] & 15]}, 2);
+	return rc;
+}
+
 static int put_fields(struct buf *out, const struct field *f, const void *of)
 {
 	int rc = 0;
@@ -58,14 +70,14 @@ static int put_fields(struct buf *out, const struct field *f, const void *of)
 		const char *p = (const char *)of + f->at;
 		uint64_t v;
 
-		if (!f->room) {
+		if (!f->room && !f->bytes) {
 			memcpy(&v, p, sizeof(v));
 			rc = buf_printf(out, " %s=%" PRIu64, f->name, v);
 			continue;
 		}
 		rc = buf_printf(out, " %s=", f->name);
 		if (!rc)
-			rc = put_text(out, p);
+			rc = f->bytes ? put_bytes(out, (const uint8_t *)p, f->bytes) : put_text(out, p);
 	}
 	return rc;
 }
@@ -142,6 +154,18 @@ static bool read_text(const char *s, char *to, size_t room)
 	return !*s;
 }
 
+/* Of another length: another version's, which is not what these bytes mean. */
+static bool read_bytes(const char *s, uint8_t *to, size_t n)
+{
+	size_t len = strlen(s);
+
+	if (len % 2 || s[strspn(s, "0123456789abcdef")])
+		return false;
+	for (size_t i = 0; len == 2 * n && i < n; i++)
+		to[i] = (uint8_t)(digit(s[2 * i]) << 4 | digit(s[2 * i + 1]));
+	return true;
+}
+
 /* 1: taken; 0: no such field; -1: a bad value. */
 static int read_field(const struct field *f, void *of, const char *key, const char *value)
 {
@@ -149,6 +173,8 @@ static int read_field(const struct field *f, void *of, const char *key, const ch
 		f++;
 	if (!f->name)
 		return 0;
+	if (f->bytes)
+		return read_bytes(value, (uint8_t *)of + f->at, f->bytes) ? 1 : -1;
 	if (f->room)
 		return read_text(value, (char *)of + f->at, f->room) ? 1 : -1;
 	return read_number(value, f->max, (uint64_t *)((char *)of + f->at)) ? 1 : -1;
@@ -235,17 +261,21 @@ static const struct {
 } lines[] = {{"pool", read_pool, POOLS_MAX}, {"device", read_device, 2 * DEVICES_MAX}, {"vm", read_vm, VMS_MAX}};
 #define LINES (sizeof(lines) / sizeof(lines[0]))
 
-struct vgpu_err *copy_read(char *text, struct copy_reader *r)
+struct vgpu_err *copy_read(const char *text, struct copy_reader *r)
 {
+	cleanup_mem char *copy = strdup(text);
 	unsigned seen[LINES] = {0};
 	struct vgpu_err *e = NULL;
+	char *at = copy;
 	unsigned i;
 
 	r->unknown = 0;
-	for (char *line; !e && (line = strsep(&text, "\n"));) {
+	if (!copy)
+		return err_new("out of memory");
+	for (char *line; !e && (line = strsep(&at, "\n"));) {
 		char *rest = strchr(line, ' ');
 
-		if (!text)
+		if (!at)
 			return *line ? bad("the end", line) : NULL;
 		if (rest)
 			*rest++ = 0;

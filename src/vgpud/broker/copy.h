@@ -34,6 +34,8 @@ struct copy_pool {
 struct copy_device {
 	char name[IPC_NAME_LEN], pool[IPC_NAME_LEN], uuid[IPC_UUID_LEN], pci[32], peers[DEVICE_PEERS_LEN], reason[DEVICE_REASON_LEN];
 	uint64_t numa_node, state;
+	uint64_t layout; /* VGPU_LAYOUT_VERSION of info; 0: no probe has said what the device is */
+	struct vgpu_device_info info; /* zero when its size is another version's */
 };
 
 /* ---- text ---- */
@@ -51,8 +53,8 @@ struct copy_reader {
 	void *arg;
 	unsigned unknown; /* out: fields and lines left out */
 };
-/* text is written to. Every string is terminated, every number in the range that copy.c and settings.c name. */
-struct vgpu_err *copy_read(char *text, struct copy_reader *r);
+/* Every string is terminated, every number in the range that copy.c and settings.c name; info is bytes. */
+struct vgpu_err *copy_read(const char *text, struct copy_reader *r);
 
 /* ---- the descriptor ---- */
 

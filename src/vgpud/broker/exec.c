@@ -404,7 +404,7 @@ static void reply(struct bexec *x, int rc)
 }
 
 /* What the driver says of a device's place; an assigned one keeps what assign-gpu was told. */
-static void learn_place(struct device *d)
+void device_learn_place(struct device *d)
 {
 	const vg_s32 *attr = d->info.attr;
 	bool told = d->id.uuid[0];
@@ -429,7 +429,8 @@ static void on_device(struct bexec *x, const void *p)
 	x->device->info.name[sizeof(m->info.name) - 1] = 0;
 	x->device->known = true;
 	x->device->probe_ok = true;
-	learn_place(x->device);
+	device_learn_place(x->device);
+	state_copy(x->broker); /* for the next broker */
 }
 
 static void on_ready(struct bexec *x, const void *p)

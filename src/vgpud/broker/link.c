@@ -92,16 +92,23 @@ static void on_listening(struct broker *b, struct msg *m)
 		broker_ready(b, NULL);
 }
 
+/* A former broker's device is not probed: a process of the driver's takes its time on a busy host, programs that begin
+ * would wait for it, and one that is late would end everything. Executors say when a device fails. */
 static void on_synced(struct broker *b, struct msg *m)
 {
+	bool all = true;
+
 	b->synced = true;
 	list_for_each(n, &b->devices) {
 		struct device *d = list_entry(n, struct device, node);
 
-		d->answered = d->absent;
-		if (!d->absent && device_probe(d, IPC_PROBE))
+		d->answered = d->absent || d->known;
+		all &= d->answered;
+		if (!d->answered && device_probe(d, IPC_PROBE))
 			broker_ready(b, "out of memory");
 	}
+	if (all)
+		devices_settle(b);
 }
 
 static const struct device *overfull(const struct broker *b)

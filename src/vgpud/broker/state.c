@@ -226,6 +226,10 @@ static int copy_text(const struct broker *b, struct buf *out, uint64_t *vms)
 		strcpy(c.pci, d->pci);
 		strcpy(c.peers, d->peers);
 		strcpy(c.reason, d->reason);
+		if (d->known) {
+			c.layout = VGPU_LAYOUT_VERSION;
+			c.info = d->info;
+		}
 		rc = rc ? rc : copy_put_device(out, &c);
 	}
 	list_for_each(it, &b->vms) {
@@ -288,6 +292,38 @@ static struct vgpu_err *load_copy(struct broker *b, struct buf *text)
 	if (r.unknown)
 		log_warning("the keeper's copy of the state: %u things that a newer vgpud wrote are not in force", r.unknown);
 	return e;
+}
+
+static struct vgpu_err *know_device(void *arg, const struct copy_device *c)
+{
+	struct device *d = device_by_name(arg, c->name);
+
+	if (!d || d->absent || strcmp(d->id.uuid, c->uuid) || c->layout != VGPU_LAYOUT_VERSION || !c->info.total_mem)
+		return NULL;
+	d->info = c->info;
+	d->info.name[sizeof(d->info.name) - 1] = 0;
+	d->known = true;
+	device_learn_place(d);
+	return NULL;
+}
+
+static struct vgpu_err *no_pool(void *arg, const struct copy_pool *c)
+{
+	return NULL;
+}
+
+static struct vgpu_err *no_vm(void *arg, const struct copy_vm *c)
+{
+	return NULL;
+}
+
+/* What the devices are has been found out by a former broker: guests do not wait for another probe. Last of all, for VMs
+ * that are stored are not measured against their device one by one. */
+static void know_devices(struct broker *b, const struct buf *copy)
+{
+	struct copy_reader r = {.pool = no_pool, .device = know_device, .vm = no_vm, .arg = b};
+
+	free(copy_read(copy->data, &r));
 }
 
 /* What a file that turned out to be damaged had told. */
@@ -657,6 +693,8 @@ struct vgpu_err *state_open(struct broker *b)
 		e = load_newest(b, &copy, found == COPY_FOUND && head.unsaved);
 	if (e)
 		e = go_on(b, e, &copy, found);
+	if (!e && found == COPY_FOUND)
+		know_devices(b, &copy);
 	if (!e)
 		state_copy(b);
 	buf_free(&copy);
