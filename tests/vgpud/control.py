@@ -16,7 +16,9 @@ from harness import Vgpud, main, wait_for  # noqa: E402
 from upgrade import Worker  # noqa: E402
 
 SANITIZED = bool(os.environ.get('VGPU_SANITIZED'))
-LATENCY_MAX = 10 if SANITIZED else 1.0  # seconds; of an honest question while others flood
+# Seconds an honest question may wait while others flood, besides waiting for a processor: two of the broker's windows of
+# 100 ms, and the answers before it.
+LATENCY_MAX = 5 if SANITIZED else 0.5
 NOBODY, OTHER = 65534, 65533
 LIVE = ('device_seconds', 'wait_seconds')
 
@@ -202,14 +204,24 @@ def flood(run, answers_read):
                 open_.pop(fd).close()
 
 
-def latencies(v, n):
-    """Of an honest client that connects anew for each question; seconds, and how often it was turned away."""
+def without_a_processor(*pids):
+    """Seconds in which these were ready to run and did not, as the kernel counts them."""
+    out = 0
+    for pid in pids:
+        with open(f'/proc/{pid}/schedstat') as f:
+            out += int(f.read().split()[1]) / 1e9
+    return out
+
+
+def latencies(v, n, broker):
+    """Of an honest client that connects anew for each question; seconds, without what it and the broker waited for a
+    processor, which is the machine's load and not the broker's doing; and how often it was turned away."""
     took, away = [], 0
     while len(took) < n and away < 1000:
-        began = time.monotonic()
+        began, load = time.monotonic(), without_a_processor('self', broker)
         try:
             assert v.ask('status')['ok']
-            took.append(time.monotonic() - began)
+            took.append(max(0, time.monotonic() - began - (without_a_processor('self', broker) - load)))
         except (OSError, ValueError):
             away += 1
     return sorted(took) or [1e9], away
@@ -225,22 +237,22 @@ def test_floods():
         w.forget()
         if not open_to_all(v):
             return
-        alone, _ = latencies(v, 50)
+        broker = v.children('vgpu-broker')[0]
+        alone, _ = latencies(v, 50, broker)
         for answers_read in (True, False):
             f = As(NOBODY, flood, v.run, answers_read)
-            wait_for('the flood', lambda: len(os.listdir(f'/proc/{v.children("vgpu-broker")[0]}/fd')) > 25)
-            root, _ = latencies(v, 50)
-            user, away = As(OTHER, latencies, v, 50).end()
+            wait_for('the flood', lambda: len(os.listdir(f'/proc/{broker}/fd')) > 25)
+            root, _ = latencies(v, 50, broker)
+            user, away = As(OTHER, latencies, v, 50, broker).end()
             f.end(kill=True)
             print(f'a question takes {alone[25] * 1e3:.1f} ms (worst {alone[-1] * 1e3:.0f}); while another user floods'
                   f'{"" if answers_read else " and reads nothing"}: root {root[25] * 1e3:.1f} ms (worst {root[-1] * 1e3:.0f}), '
                   f'a third user {user[len(user) // 2] * 1e3:.1f} ms (worst {user[-1] * 1e3:.0f}), turned away {away} times')
-            assert root[-1] < LATENCY_MAX and len(user) == 50 and user[-1] < 5 * LATENCY_MAX and not away, (root, user)
+            assert root[-1] < LATENCY_MAX and len(user) == 50 and user[-1] < LATENCY_MAX and not away, (root, user)
         w.rounds()
         pause = w.end()
         print(f'longest pause of a program meanwhile: {pause * 1e3:.0f} ms')
-        assert pause < 5 * LATENCY_MAX, pause  # three processes besides it on whatever cores there are
-        broker = v.children('vgpu-broker')[0]
+        assert pause < 10 * LATENCY_MAX, pause  # three processes besides it on whatever cores there are
         rss = int(re.search(r'VmRSS:\s+(\d+)', open(f'/proc/{broker}/status').read())[1])
         print(f'the broker has {rss} KiB afterwards')
 
@@ -252,7 +264,7 @@ def test_stalls():
         stalled = [connect(v) for _ in range(30)]
         for i, s in enumerate(stalled):
             s.sendall([b'{"cmd":"sta', b'{"cmd":"events","wait":true,"since":1000000}\n', b'', b'\n'][i % 4])
-        took, away = latencies(v, 50)
+        took, away = latencies(v, 50, v.children('vgpu-broker')[0])
         assert not away and took[-1] < LATENCY_MAX, took
         stalled[0].sendall(b'tus"}\n')
         assert b'"ok":true' in stalled[0].recv(1 << 16), 'and the stalled one may go on'

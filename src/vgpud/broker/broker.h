@@ -39,6 +39,7 @@ struct sqlite3;
 #define POOLS_MAX 64u
 #define POOL_DEFAULT "default"
 #define DEVICE_REASON_LEN 200
+#define LOOK_USERS_MAX 64u
 #define DEVICE_PEERS_LEN (31 * IPC_UUID_LEN) /* as many GPUs as NVML counts, less itself */
 
 struct vm {
@@ -192,6 +193,8 @@ struct broker {
 	struct msg_chan keeper;
 	struct loop_io look_io; /* end of the window in which answers to those who may only look are counted */
 	uint64_t look_since, look_ns; /* its begin; what they took in it */
+	uint32_t look_uid[LOOK_USERS_MAX]; /* who had an answer in it */
+	unsigned look_users;
 	struct loop_io keeper_io, control_io, period_io, unmute_io, limits_io;
 	struct list vms, conns, execs, clients;
 	struct list early; /* peers that came before we are ready */

@@ -23,6 +23,7 @@
 /* Answering those who may only look takes so much of the broker's time at most; what is beyond waits for the next window. */
 #define LOOK_WINDOW_NS 100000000ull
 #define LOOK_NS 20000000ull
+#define LOOK_FIRST_NS 10000000ull /* besides it, for users who had no answer yet in this window */
 #define CLIENTS_USER 16u  /* of one user who may only look: the rest is others' */
 
 struct client {
@@ -116,6 +117,20 @@ static char *line_end(const struct client *c)
 	return c->in.len ? memchr(c->in.data, '\n', c->in.len) : NULL;
 }
 
+static bool answered_in_window(const struct broker *b, uint32_t uid)
+{
+	for (unsigned i = 0; i < b->look_users; i++)
+		if (b->look_uid[i] == uid)
+			return true;
+	return b->look_users == LOOK_USERS_MAX;
+}
+
+/* Who floods has had his answer; whoever comes behind him is not made to wait for the next window, and the next. */
+static bool time_left(const struct broker *b, uint32_t uid)
+{
+	return b->look_ns < LOOK_NS || (b->look_ns < LOOK_NS + LOOK_FIRST_NS && !answered_in_window(b, uid));
+}
+
 /* true: the window's time is used up. */
 static bool defer(struct client *c)
 {
@@ -127,8 +142,9 @@ static bool defer(struct client *c)
 	if (now - b->look_since >= LOOK_WINDOW_NS) {
 		b->look_since = now;
 		b->look_ns = 0;
+		b->look_users = 0;
 	}
-	if (b->look_ns < LOOK_NS)
+	if (time_left(b, c->who.uid))
 		return false;
 	if (!c->deferred) {
 		c->deferred = true;
@@ -155,13 +171,16 @@ static void on_look_window(struct loop_io *io, uint32_t events)
 
 static void answer_timed(struct client *c, const char *line)
 {
+	struct broker *b = c->broker;
 	uint64_t begun = now_ns();
 
 	answer(c, line);
 	if (!c->who.admin)
-		c->broker->look_ns += now_ns() - begun;
+		b->look_ns += now_ns() - begun;
+	if (!c->who.admin && !answered_in_window(b, c->who.uid))
+		b->look_uid[b->look_users++] = c->who.uid;
 	list_del(&c->node);
-	list_add_tail(&c->broker->clients, &c->node);
+	list_add_tail(&b->clients, &c->node);
 }
 
 /* One line a turn: scheduling goes on between the questions of one who asks many at once. */
