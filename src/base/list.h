@@ -46,6 +46,15 @@ static inline void list_del(struct list *n)
 	list_init(n);
 }
 
+static inline unsigned list_count(const struct list *head)
+{
+	unsigned n = 0;
+
+	for (const struct list *it = head->next; it != head; it = it->next)
+		n++;
+	return n;
+}
+
 /* Safe against list_del() of the current element. */
 #define list_for_each(it, head)                                                                    \
 	for (struct list *it = (head)->next, *it##_next = it->next; it != (head);                  \

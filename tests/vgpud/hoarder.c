@@ -5,28 +5,14 @@
  *
  * usage: hoarder CALL      one of the table below, or "list"
  */
-#include <dlfcn.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include "cuda/cuda.h"
+#include "load.h"
 
 #define MOST 5000 /* grants; with the quotas of the test none needs as many */
 
-static void *lib;
 static CUcontext ctx;
-static CUdevice dev;
 
-#define F(f) ((__typeof__(&f))dlsym(lib, #f))
-#define NEED(f, ...)                                                                               \
-	do {                                                                                       \
-		int rc_ = F(f)(__VA_ARGS__);                                                       \
-		if (rc_) {                                                                         \
-			printf("%s %d\n", #f, rc_);                                                \
-			exit(1);                                                                   \
-		}                                                                                  \
-	} while (0)
-
+#define F(f) ((__typeof__(&f))dlsym(load_lib, #f))
 #define HEAD ".version 7.0\n.target sm_50\n.address_size 64\n"
 static const char with_variable[] = HEAD ".visible .global .align 4 .b8 big[65536];\n";
 static const char with_expression[] = HEAD ".visible .global .align 4 .b8 big[64 * 1024];\n";
@@ -98,7 +84,7 @@ static int give_module(void *p)
 
 static int context(void **p)
 {
-	int rc = F(cuCtxCreate_v2)((CUcontext *)p, 0, dev);
+	int rc = F(cuCtxCreate_v2)((CUcontext *)p, 0, 0);
 
 	return rc ? rc : (int)F(cuCtxSetCurrent)(ctx);
 }
@@ -162,9 +148,9 @@ static int launch(void)
 	CUfunction f;
 	CUmodule m;
 
-	NEED(cuModuleLoadData, &m, with_local);
-	NEED(cuModuleGetFunction, &f, m, "k");
-	NEED(cuMemAlloc_v2, &out, 4);
+	CALL(cuModuleLoadData, &m, with_local);
+	CALL(cuModuleGetFunction, &f, m, "k");
+	CALL(cuMemAlloc_v2, &out, 4);
 	int rc = F(cuLaunchKernel)(f, 1, 1, 1, 1, 1, 1, 0, NULL, args, NULL);
 
 	if (!rc)
@@ -180,7 +166,7 @@ static int hoard(unsigned k)
 	unsigned n = 0;
 	int rc = 0;
 
-	NEED(cuMemGetInfo_v2, &before, &total);
+	CALL(cuMemGetInfo_v2, &before, &total);
 	while (n < MOST && !(rc = calls[k].take(&held[n])))
 		n++;
 	if (n == MOST)
@@ -190,7 +176,7 @@ static int hoard(unsigned k)
 	for (unsigned i = n; i-- > 0;)
 		if ((rc = calls[k].give(held[i])))
 			return printf("giving back: %d\n", rc), 1;
-	NEED(cuMemGetInfo_v2, &after, &total);
+	CALL(cuMemGetInfo_v2, &after, &total);
 	if (after != before)
 		return printf("%zu bytes free before, %zu after\n", before, after), 1;
 	printf("refused %u\n", n);
@@ -206,13 +192,7 @@ int main(int argc, char **argv)
 			puts(calls[k].name);
 		return 0;
 	}
-	lib = dlopen("libcuda.so.1", RTLD_NOW);
-	if (!lib)
-		return puts(dlerror()), 1;
-	NEED(cuInit, 0);
-	NEED(cuDeviceGet, &dev, 0);
-	NEED(cuDevicePrimaryCtxRetain, &ctx, dev);
-	NEED(cuCtxSetCurrent, ctx);
+	ctx = load_open();
 	if (!strcmp(name, "launch"))
 		return launch();
 	for (unsigned k = 0; k < CALLS; k++)

@@ -85,15 +85,6 @@ static struct vgpu_err *cmd_show_pool(const struct call *c, json_t **data)
 	return e;
 }
 
-static unsigned count_pools(const struct broker *b)
-{
-	unsigned n = 0;
-
-	list_for_each(it, &b->pools)
-		n++;
-	return n;
-}
-
 static struct vgpu_err *cmd_create_pool(const struct call *c, json_t **data)
 {
 	static const char *const keys[] = {"name", "policy", NULL};
@@ -108,7 +99,7 @@ static struct vgpu_err *cmd_create_pool(const struct call *c, json_t **data)
 		e = get_policy(c, &concurrent);
 	if (!e && pool_by_name(c->broker, name))
 		e = err_new("pool \"%s\" exists already", name);
-	if (!e && count_pools(c->broker) >= POOLS_MAX)
+	if (!e && list_count(&c->broker->pools) >= POOLS_MAX)
 		e = err_new("pool: there are %u already", POOLS_MAX);
 	if (e)
 		return e;

@@ -274,12 +274,10 @@ static json_t *what_next(const struct broker *b, unsigned vms)
 json_t *status_view(struct broker *b)
 {
 	uint64_t memory = 0, reserved = 0, handovers = 0, waited = 0;
-	unsigned vms = 0, executors = 0;
+	unsigned vms = list_count(&b->vms), executors = 0;
 	json_t *devices = json_array();
 
 	devices_step(b, now_ns()); /* charge up to now */
-	list_for_each(n, &b->vms)
-		vms++;
 	list_for_each(n, &b->devices) {
 		const struct device *d = list_entry(n, struct device, node);
 

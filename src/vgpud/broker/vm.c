@@ -98,15 +98,6 @@ static struct vgpu_err *check_reservations(const struct device *d, const struct 
 	return NULL;
 }
 
-static unsigned count_vms(const struct broker *b)
-{
-	unsigned n = 0;
-
-	list_for_each(it, &b->vms)
-		n++;
-	return n;
-}
-
 struct vgpu_err *vm_check(struct device *d, const struct vm *self, struct vm_settings *s)
 {
 	struct vgpu_err *e = d->known ? check_memory(d, self, s) : NULL;
@@ -123,7 +114,7 @@ struct vgpu_err *vm_add(struct broker *b, struct vm_settings *s, const struct vm
 
 	if (!e && vm_by_name(b, s->name))
 		e = err_new("name: \"%s\" is registered already", s->name);
-	if (!e && count_vms(b) >= VMS_MAX)
+	if (!e && list_count(&b->vms) >= VMS_MAX)
 		e = err_new("name: %u VMs are registered already", VMS_MAX);
 	snprintf(why, sizeof(why), "%s", home->why ? home->why : "");
 	if (!e && !d)
