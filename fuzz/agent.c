@@ -66,9 +66,11 @@ static void token_file(char *text)
 
 static void after(char *text)
 {
-	uint64_t n = request_after(text);
+	uint64_t epoch, n;
+	bool good = request_after(text, &epoch, &n);
 
-	MUST(!n || strspn(text, "0123456789") == strlen(text));
+	MUST(good ? epoch && strspn(text, "0123456789-") == strlen(text) : !epoch && !n);
+	MUST(!request_after(NULL, &epoch, &n));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

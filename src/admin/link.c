@@ -15,6 +15,7 @@ struct vgpu_err *link_open(struct link *l, const char *run_dir, unsigned patienc
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 
 	*status = EXIT_UNREACHABLE;
+	l->malformed = false;
 	l->fd = -1;
 	buf_init(&l->in, ANSWER_MAX);
 	if ((size_t)snprintf(a.sun_path, sizeof(a.sun_path), "%s/control.sock", run_dir) >= sizeof(a.sun_path))
@@ -77,6 +78,7 @@ struct vgpu_err *link_ask(struct link *l, json_t *query, json_t **data, int *sta
 	json_t *answer = NULL;
 
 	*status = EXIT_UNREACHABLE;
+	l->malformed = false;
 	if (dprintf(l->fd, "%s\n", line) < 0)
 		return err_sys(errno, "%s", l->path);
 	e = read_line(l, &answer);
@@ -87,6 +89,7 @@ struct vgpu_err *link_ask(struct link *l, json_t *query, json_t **data, int *sta
 		const char *text = json_string_value(json_object_get(answer, "error"));
 
 		*status = json_is_true(json_object_get(answer, "denied")) ? EXIT_DENIED : EXIT_REFUSED;
+		l->malformed = json_is_true(json_object_get(answer, "malformed"));
 		e = err_new("%s", text ? text : "malformed answer");
 	}
 	json_decref(answer);

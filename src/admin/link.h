@@ -3,6 +3,7 @@
 #ifndef VGPU_ADMIN_LINK_H
 #define VGPU_ADMIN_LINK_H
 #include <jansson.h>
+#include <stdbool.h>
 #include "base/buf.h"
 #include "base/err.h"
 
@@ -19,6 +20,7 @@ struct link {
 	char path[108];
 	int fd;
 	struct buf in;
+	bool malformed; /* vgpud refused the last question as none that could ever be granted */
 };
 
 /* patience_ms: whoever takes longer to let us in, or for one answer, does neither; 0: the wait has no end. */

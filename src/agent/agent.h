@@ -19,6 +19,7 @@
 #define AGENT_PERIOD_MS 1000	    /* between two looks at vgpud */
 #define AGENT_PATIENCE_MS 2000	    /* for one answer of vgpud */
 #define AGENT_CHANGES_MAX 16u	    /* that wait for their turn */
+#define AGENT_LOOK_MS 4000	    /* for all of a look: a page is never more than a period older */
 #define AGENT_CLIENTS_MAX 1100u	    /* connections at once */
 #define AGENT_STREAMS_MAX 64u	    /* of them /v1/events */
 #define AGENT_CLIENT_TIMEOUT_S 15u  /* without a byte */
@@ -59,14 +60,15 @@ void source_stop(void);
 struct text *source_page(enum page p); /* with a reference; NULL: not rendered yet */
 struct text *source_vm(const char *name); /* NULL: no such VM */
 bool source_answers(void);		/* did vgpud answer the last time? */
-void source_look_soon(void);		/* something was changed */
+/* Something was changed: until the pages tell it, or a look fails, or AGENT_PATIENCE_MS. */
+void source_look_again(void);
 const char *text_data(const struct text *t, size_t *len);
 void text_put(struct text *t);
 
 /* stream.c: /v1/events */
 int stream_start(const struct agent *a);
 void stream_stop(void);
-struct MHD_Response *stream_open(struct MHD_Connection *c, uint64_t after); /* NULL: too many of them */
+struct MHD_Response *stream_open(struct MHD_Connection *c, const char *last_id); /* NULL: too many of them */
 
 /* http.c */
 struct MHD_Daemon *http_start(const struct agent *a, const struct sockaddr *at, bool loopback);

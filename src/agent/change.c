@@ -63,7 +63,7 @@ static struct vgpu_err *ask(struct change *k, json_t **answer, unsigned *status)
 
 	link_patience(&ch.link, now < k->until_ms ? (unsigned)(k->until_ms - now) : 1);
 	e = link_ask(&ch.link, k->query, &data, &rc);
-	*status = http_status[rc];
+	*status = e && ch.link.malformed ? MHD_HTTP_BAD_REQUEST : http_status[rc];
 	*answer = e ? NULL : data ? data : json_object();
 	return e;
 }
@@ -103,7 +103,7 @@ static json_t *make(struct change *k, unsigned *status)
 	set_linked(false);
 	link_close(&ch.link);
 	if (!e)
-		source_look_soon();
+		source_look_again();
 	if (!e && k->kind == CHANGE_CREATE)
 		*status = MHD_HTTP_CREATED;
 	if (e && sent && *status == MHD_HTTP_SERVICE_UNAVAILABLE)

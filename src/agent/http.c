@@ -173,7 +173,7 @@ static enum MHD_Result answer_events(struct http *h, struct MHD_Connection *c, c
 				     struct request *q)
 {
 	const char *last = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Last-Event-ID");
-	struct MHD_Response *s = stream_open(c, request_after(last));
+	struct MHD_Response *s = stream_open(c, last);
 
 	if (s)
 		clients_unlimited(c);

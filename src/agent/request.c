@@ -88,13 +88,27 @@ struct vgpu_err *request_assignment(const char *body, size_t len, json_t **query
 	return NULL;
 }
 
-uint64_t request_after(const char *s)
+/* Past the digits; NULL: none, or too many. */
+static const char *read_number(const char *s, uint64_t *n)
 {
-	uint64_t n = 0;
+	const char *begin = s;
 
-	for (; s && isdigit((unsigned char)*s) && n < UINT64_MAX / 10 - 1; s++)
-		n = n * 10 + (uint64_t)(*s - '0');
-	return s && !*s ? n : 0;
+	for (*n = 0; isdigit((unsigned char)*s) && *n < UINT64_MAX / 10 - 1; s++)
+		*n = *n * 10 + (uint64_t)(*s - '0');
+	return s == begin || isdigit((unsigned char)*s) ? NULL : s;
+}
+
+bool request_after(const char *id, uint64_t *epoch, uint64_t *number)
+{
+	uint64_t e = 0, n = 0;
+	const char *s = id ? read_number(id, &e) : NULL;
+	bool good;
+
+	s = s && *s == '-' ? read_number(s + 1, &n) : NULL;
+	good = s && !*s && e;
+	*epoch = good ? e : 0;
+	*number = good ? n : 0;
+	return good;
 }
 
 struct vgpu_err *request_token_file(char *text, const char *path)

@@ -27,8 +27,8 @@ size_t request_unescape(char *s);
 bool request_token(const char *authorization, const char *token);
 /* The body of an assignment as register-vm's query. */
 struct vgpu_err *request_assignment(const char *body, size_t len, json_t **query);
-/* Last-Event-ID, or NULL; anything but a number is 0. */
-uint64_t request_after(const char *last_event_id);
+/* Last-Event-ID, "EPOCH-N", or NULL. False: anything else, *epoch and *number are 0. */
+bool request_after(const char *last_event_id, uint64_t *epoch, uint64_t *number);
 /* A token file's text: cut to its one line. path: for errors. */
 struct vgpu_err *request_token_file(char *text, const char *path);
 #endif

@@ -33,8 +33,9 @@ static struct {
 	const struct agent *agent;
 	pthread_t thread;
 	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	bool stop, soon;
+	pthread_cond_t wake, looked;
+	bool stop;
+	uint64_t asked, done; /* looks that were asked for; the last of them that the pages are of */
 	struct text *page[PAGES]; /* under lock */
 	json_t *vms;		  /* under lock; NULL: vgpud does not answer */
 	struct state state;	  /* the thread's */
@@ -84,12 +85,16 @@ static uint64_t clock_ms(clockid_t id)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-static struct vgpu_err *ask(struct link *l, const char *cmd, json_t **data)
+/* until: monotonic ms. */
+static struct vgpu_err *ask(struct link *l, const char *cmd, uint64_t until, json_t **data)
 {
+	uint64_t now = clock_ms(CLOCK_MONOTONIC), left = now < until ? until - now : 1;
 	json_t *q = json_pack("{s:s}", "cmd", cmd);
+	struct vgpu_err *e;
 	int status;
-	struct vgpu_err *e = link_ask(l, q, data, &status);
 
+	link_patience(l, left < AGENT_PATIENCE_MS ? (unsigned)left : AGENT_PATIENCE_MS);
+	e = link_ask(l, q, data, &status);
 	json_decref(q);
 	return e;
 }
@@ -106,7 +111,7 @@ static void forget(struct state *s)
 
 static void look(struct state *s)
 {
-	uint64_t begin = clock_ms(CLOCK_MONOTONIC);
+	uint64_t begin = clock_ms(CLOCK_MONOTONIC), until = begin + AGENT_LOOK_MS;
 	cleanup_err struct vgpu_err *e = NULL;
 	struct link l;
 	int status;
@@ -114,15 +119,15 @@ static void look(struct state *s)
 	s->looks++;
 	e = link_open(&l, src.agent->run_dir, AGENT_PATIENCE_MS, &status);
 	if (!e)
-		e = ask(&l, "list-vms", &s->vms);
+		e = ask(&l, "list-vms", until, &s->vms);
 	if (!e)
-		e = ask(&l, "connections", &s->connections);
+		e = ask(&l, "connections", until, &s->connections);
 	if (!e)
-		e = ask(&l, "histograms", &s->histograms);
+		e = ask(&l, "histograms", until, &s->histograms);
 	if (!e)
-		e = ask(&l, "health", &s->health);
+		e = ask(&l, "health", until, &s->health);
 	if (!e)
-		e = ask(&l, "status", &s->status);
+		e = ask(&l, "status", until, &s->status);
 	link_close(&l);
 	s->seconds = (double)(clock_ms(CLOCK_MONOTONIC) - begin) / 1e3;
 	if (!e) {
@@ -168,19 +173,24 @@ static void publish(struct state *s)
 static void *run(void *arg)
 {
 	struct timespec until;
+	uint64_t asked;
 
 	pthread_mutex_lock(&src.lock);
 	while (!src.stop) {
-		src.soon = false;
+		asked = src.asked;
 		pthread_mutex_unlock(&src.lock);
 		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_sec += AGENT_PERIOD_MS / 1000;
 		look(&src.state);
 		publish(&src.state);
 		pthread_mutex_lock(&src.lock);
-		while (!src.stop && !src.soon && !pthread_cond_timedwait(&src.wake, &src.lock, &until))
+		src.done = asked;
+		pthread_cond_broadcast(&src.looked);
+		while (!src.stop && src.asked == asked && !pthread_cond_timedwait(&src.wake, &src.lock, &until))
 			;
 	}
+	src.done = UINT64_MAX; /* nobody waits for another */
+	pthread_cond_broadcast(&src.looked);
 	pthread_mutex_unlock(&src.lock);
 	return NULL;
 }
@@ -193,6 +203,7 @@ int source_start(const struct agent *a)
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&src.wake, &attr);
+	pthread_cond_init(&src.looked, &attr);
 	pthread_condattr_destroy(&attr);
 	look(&src.state);
 	publish(&src.state);
@@ -211,11 +222,18 @@ void source_stop(void)
 		text_put(src.page[i]);
 }
 
-void source_look_soon(void)
+void source_look_again(void)
 {
+	struct timespec until;
+	uint64_t mine;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += AGENT_PATIENCE_MS / 1000;
 	pthread_mutex_lock(&src.lock);
-	src.soon = true;
+	mine = ++src.asked;
 	pthread_cond_signal(&src.wake);
+	while (src.done < mine && !pthread_cond_timedwait(&src.looked, &src.lock, &until))
+		;
 	pthread_mutex_unlock(&src.lock);
 }
 

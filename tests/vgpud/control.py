@@ -65,20 +65,21 @@ def test_refused_whole():
         v.ok('register-vm', name='b', quota=1 << 28, reservation=60)
         before = dump(v)
 
-        def no(words, cmd, **fields):
+        def no(words, cmd, malformed=None, **fields):
             r = v.ask(cmd, **fields)
-            assert r['ok'] is False and (words in r['error'] or 'not a JSON object: ' in r['error']) and '\n' not in r['error'] and len(r) == 3, (cmd, fields, r)
+            assert r['ok'] is False and (words in r['error'] or 'not a JSON object: ' in r['error']) and '\n' not in r['error'] and len(r) == 4, (cmd, fields, r)
+            assert malformed is None or r['malformed'] is malformed, (cmd, fields, r)
         for key, value in RANGES:
-            no(key, 'set-vm', name='a', **{key: value})
-            no(key, 'register-vm', name='c', **{'quota': 1 << 20, key: value})
+            no(key, 'set-vm', malformed=True, name='a', **{key: value})
+            no(key, 'register-vm', malformed=True, name='c', **{'quota': 1 << 20, key: value})
         for name in NAMES:
-            no('name', 'register-vm', name=name, quota=1 << 20)
+            no('name', 'register-vm', malformed=name != 'a', name=name, quota=1 << 20)
             if name != 'a':
                 for cmd in ('set-vm', 'remove-vm', 'show-vm', 'quarantine-vm', 'clear-quarantine', 'set-vm-id'):
                     no('', cmd, name=name)
-        no('at most', 'set-vm', name='a', quota=total)
-        no('at most', 'register-vm', name='c', quota=total)
-        no('at most 40', 'register-vm', name='c', quota=1 << 20, reservation=41)
+        no('at most', 'set-vm', malformed=False, name='a', quota=total)
+        no('at most', 'register-vm', malformed=False, name='c', quota=total)
+        no('at most 40', 'register-vm', malformed=False, name='c', quota=1 << 20, reservation=41)
         no('more than the cap', 'set-vm', name='a', cap=10, reservation=20)
         for id in (0, -1, 2**31, 1.5, '3', 2):
             no('id', 'set-vm-id', name='a', id=id)

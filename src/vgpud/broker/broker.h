@@ -358,7 +358,7 @@ void control_event(struct broker *b); /* one was added: whoever waits for it is 
 
 /* commands.c */
 /* LISTENING: a new VM's socket; MOVED: that of one that got another number. DENIED: not waiting, but the error is that this user may not. */
-enum command_wait { WAIT_NOT, WAIT_LISTENING, WAIT_MOVED, WAIT_EVENT, WAIT_RELOAD, WAIT_UPGRADE, WAIT_DEVICE, WAIT_DENIED };
+enum command_wait { WAIT_NOT, WAIT_LISTENING, WAIT_MOVED, WAIT_EVENT, WAIT_RELOAD, WAIT_UPGRADE, WAIT_DEVICE, WAIT_DENIED, WAIT_MALFORMED };
 /* Whoever waits for it is told; error NULL: done. */
 void control_answered(struct broker *b, enum command_wait what, const char *error);
 /* *data, an error, or *wait: answered later by control_listening() (VM b->waited_vm) or control_event(). */

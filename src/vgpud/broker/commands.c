@@ -14,7 +14,7 @@ struct vgpu_err *need_vm(const struct call *c, struct vm **vm)
 	const char *name = json_string_value(json_object_get(c->query, "name"));
 
 	if (!name)
-		return err_new("name: missing");
+		return malformed(c, err_new("name: missing"));
 	*vm = vm_by_name(c->broker, name);
 	return *vm ? NULL : err_new("VM \"%.64s\" is not registered", name);
 }
@@ -59,11 +59,13 @@ static struct vgpu_err *cmd_register(const struct call *c, json_t **data)
 
 	settings_initial(&initial);
 	s = initial;
-	e = settings_read(c->query, "pool", &s);
+	e = malformed(c, settings_read(c->query, "pool", &s));
 	if (!e)
 		e = get_pool(c, "pool", &home.pool);
 	if (!e && (!name || strlen(name) >= sizeof(s.name)))
-		e = err_new("name: missing or longer than %zu characters", sizeof(s.name) - 1);
+		e = malformed(c, err_new("name: missing or longer than %zu characters", sizeof(s.name) - 1));
+	if (!e)
+		e = malformed(c, check_name(name));
 	if (e)
 		return e;
 	strcpy(s.name, name);
@@ -111,7 +113,7 @@ static struct vgpu_err *cmd_set(const struct call *c, json_t **data)
 	if (e)
 		return e;
 	s = old = vm->set;
-	e = settings_read(c->query, NULL, &s);
+	e = malformed(c, settings_read(c->query, NULL, &s));
 	if (!e)
 		e = vm_change(vm, &s);
 	if (e)
@@ -141,9 +143,9 @@ static struct vgpu_err *cmd_set_id(const struct call *c, json_t **data)
 	struct vgpu_err *e = need_vm(c, &vm);
 
 	if (!e)
-		e = get_number(c->query, "id", 1, INT32_MAX, &id);
+		e = malformed(c, get_number(c->query, "id", 1, INT32_MAX, &id));
 	if (!e && !id)
-		e = err_new("id: missing");
+		e = malformed(c, err_new("id: missing"));
 	if (!e && vm_by_id(b, (uint32_t)id) && vm_by_id(b, (uint32_t)id) != vm)
 		e = err_new("id: %llu is VM \"%s\"'s", (unsigned long long)id, vm_by_id(b, (uint32_t)id)->set.name);
 	if (!e && vm_connected(vm))
@@ -295,7 +297,7 @@ static struct vgpu_err *cmd_connections(const struct call *c, json_t **data)
 static struct vgpu_err *cmd_timeline(const struct call *c, json_t **data)
 {
 	uint64_t from = 0;
-	struct vgpu_err *e = get_number(c->query, "since_bucket", 0, INT64_MAX, &from);
+	struct vgpu_err *e = malformed(c, get_number(c->query, "since_bucket", 0, INT64_MAX, &from));
 
 	if (!e)
 		*data = timeline_view(c->broker, from);
@@ -305,7 +307,7 @@ static struct vgpu_err *cmd_timeline(const struct call *c, json_t **data)
 static struct vgpu_err *cmd_events(const struct call *c, json_t **data)
 {
 	uint64_t since = 0;
-	struct vgpu_err *e = get_number(c->query, "since", 0, INT64_MAX, &since);
+	struct vgpu_err *e = malformed(c, get_number(c->query, "since", 0, INT64_MAX, &since));
 
 	if (e)
 		return e;
@@ -368,6 +370,7 @@ struct vgpu_err *command_run(struct broker *b, const struct asker *who, json_t *
 
 	if (cmd && !k)
 		k = find(device_commands, cmd);
+	*wait = k ? WAIT_NOT : WAIT_MALFORMED;
 	if (!k)
 		return err_new("cmd: \"%.32s\" is unknown", cmd ? cmd : "");
 	if (!k->admin || who->admin)

@@ -22,6 +22,14 @@ struct command {
 
 extern const struct command device_commands[];
 
+/* e, or NULL: what was asked could never be granted, however things are, and the asker is told so. */
+static inline struct vgpu_err *malformed(const struct call *c, struct vgpu_err *e)
+{
+	if (e)
+		*c->wait = WAIT_MALFORMED;
+	return e;
+}
+
 struct vgpu_err *need_vm(const struct call *c, struct vm **vm);
 /* The pool that `key` names; without it, the default. */
 struct vgpu_err *get_pool(const struct call *c, const char *key, struct pool **p);

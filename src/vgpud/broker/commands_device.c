@@ -25,7 +25,7 @@ static struct vgpu_err *only(const struct call *c, const char *const *keys)
 		for (int i = 0; !known && keys[i]; i++)
 			known = !strcmp(key, keys[i]);
 		if (!known)
-			return err_new("%.32s: %s knows no such argument", key, c->name);
+			return malformed(c, err_new("%.32s: %s knows no such argument", key, c->name));
 	}
 	return NULL;
 }
@@ -36,13 +36,13 @@ struct vgpu_err *get_pool(const struct call *c, const char *key, struct pool **p
 
 	*p = pool_by_name(c->broker, name ? name : POOL_DEFAULT);
 	if (!name && json_object_get(c->query, key))
-		return err_new("%s: not a name", key);
+		return malformed(c, err_new("%s: not a name", key));
 	return *p ? NULL : err_new("pool \"%.64s\" does not exist: vgpu-admin create-pool", name);
 }
 
 static struct vgpu_err *need_pool(const struct call *c, struct pool **p)
 {
-	return get(c, "name") ? get_pool(c, "name", p) : err_new("name: missing");
+	return get(c, "name") ? get_pool(c, "name", p) : malformed(c, err_new("name: missing"));
 }
 
 static struct vgpu_err *need_device(const struct call *c, const char *key, struct device **d)
@@ -52,7 +52,7 @@ static struct vgpu_err *need_device(const struct call *c, const char *key, struc
 	*d = name ? device_by_name(c->broker, name) : NULL;
 	if (*d && !(*d)->doomed)
 		return NULL;
-	return name ? err_new("device \"%.64s\" does not exist: vgpu-admin list-devices", name) : err_new("%s: missing", key);
+	return name ? err_new("device \"%.64s\" does not exist: vgpu-admin list-devices", name) : malformed(c, err_new("%s: missing", key));
 }
 
 static struct vgpu_err *get_policy(const struct call *c, bool *concurrent)
@@ -62,7 +62,8 @@ static struct vgpu_err *get_policy(const struct call *c, bool *concurrent)
 	if (!json_object_get(c->query, "policy"))
 		return NULL;
 	*concurrent = s && !strcmp(s, "concurrent");
-	return *concurrent || (s && !strcmp(s, "exclusive")) ? NULL : err_new("policy: must be exclusive or concurrent");
+	return *concurrent || (s && !strcmp(s, "exclusive")) ? NULL
+								   : malformed(c, err_new("policy: must be exclusive or concurrent"));
 }
 
 /* ---- pools ---- */
@@ -94,7 +95,7 @@ static struct vgpu_err *cmd_create_pool(const struct call *c, json_t **data)
 	struct pool *p;
 
 	if (!e)
-		e = name ? check_name(name) : err_new("name: missing");
+		e = malformed(c, name ? check_name(name) : err_new("name: missing"));
 	if (!e)
 		e = get_policy(c, &concurrent);
 	if (!e && pool_by_name(c->broker, name))
@@ -169,7 +170,7 @@ static struct vgpu_err *cmd_set_policy(const struct call *c, json_t **data)
 	if (!e)
 		e = need_pool(c, &p);
 	if (!e && !json_object_get(c->query, "policy"))
-		e = err_new("policy: missing");
+		e = malformed(c, err_new("policy: missing"));
 	if (!e)
 		e = get_policy(c, &policy);
 	if (e)
@@ -281,7 +282,7 @@ static struct vgpu_err *cmd_set_pool(const struct call *c, json_t **data)
 	if (!e)
 		e = need_vm(c, &vm);
 	if (!e)
-		e = get(c, "pool") ? get_pool(c, "pool", &p) : err_new("pool: missing");
+		e = get(c, "pool") ? get_pool(c, "pool", &p) : malformed(c, err_new("pool: missing"));
 	if (!e && vm->pool == p)
 		e = err_new("VM \"%s\" is in pool \"%s\" already", vm->set.name, p->name);
 	if (!e)
@@ -350,7 +351,7 @@ static struct vgpu_err *cmd_drain(const struct call *c, json_t **data)
 	if (!e)
 		e = need_device(c, "name", &d);
 	if (!e && reason && strlen(reason) >= sizeof(d->reason))
-		e = err_new("reason: longer than %zu bytes", sizeof(d->reason) - 1);
+		e = malformed(c, err_new("reason: longer than %zu bytes", sizeof(d->reason) - 1));
 	if (!e && (d->state != DEVICE_UP || d->absent))
 		e = err_new("device \"%s\" is %s already: %s", d->name, device_state_name(d), d->reason);
 	if (!e && d->wanted)
@@ -484,9 +485,9 @@ static struct vgpu_err *cmd_assign(const struct call *c, json_t **data)
 	if (!e)
 		e = free_name(c->broker, get(c, "name"), name);
 	if (!e)
-		e = get_peers(c, peers);
+		e = malformed(c, get_peers(c, peers));
 	if (!e && pci && (strlen(pci) >= sizeof(d->pci) || pci[strspn(pci, "0123456789abcdefABCDEF:.")]))
-		e = err_new("pci: \"%.48s\" is not the address of a PCI function", pci);
+		e = malformed(c, err_new("pci: \"%.48s\" is not the address of a PCI function", pci));
 	if (e)
 		return e;
 	strcpy(id.uuid, uuid);

@@ -66,7 +66,8 @@ static json_t *error_text(const char *text)
 
 static void reply(struct client *c, const struct vgpu_err *e, json_t *data)
 {
-	json_t *reply = e ? json_pack("{s:b, s:o, s:b}", "ok", 0, "error", error_text(e->text), "denied", c->waits == WAIT_DENIED)
+	json_t *reply = e ? json_pack("{s:b, s:o, s:b, s:b}", "ok", 0, "error", error_text(e->text), "denied",
+				      c->waits == WAIT_DENIED, "malformed", c->waits == WAIT_MALFORMED)
 		  : json_pack("{s:b, s:o}", "ok", 1, "data", data);
 	char *text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
 	if (!text || buf_printf(&c->out, "%s\n", text))
@@ -81,6 +82,7 @@ static void answer(struct client *c, const char *line)
 	json_error_t why = {.text = ""};
 	json_t *q = json_loads(line, JSON_REJECT_DUPLICATES, &why), *data = NULL;
 
+	c->waits = WAIT_MALFORMED;
 	if (!json_is_object(q))
 		e = err_new("not a JSON object: %.100s", q ? "another kind of value" : why.text);
 	else
@@ -88,7 +90,7 @@ static void answer(struct client *c, const char *line)
 	c->waits_for = c->broker->waited_vm;
 	c->waits_device = c->broker->waited_device;
 	c->events_since = c->broker->events.last;
-	if (c->waits == WAIT_NOT || c->waits == WAIT_DENIED) {
+	if (e || c->waits == WAIT_NOT) {
 		reply(c, e, data);
 		c->waits = WAIT_NOT;
 	}
@@ -210,6 +212,7 @@ static void line_too_long(struct client *c)
 {
 	cleanup_err struct vgpu_err *e = err_new("a line is longer than %u bytes", LINE_MAX_BYTES);
 
+	c->waits = WAIT_MALFORMED;
 	reply(c, e, NULL);
 	client_flush(c);
 	client_end(c);
@@ -376,6 +379,7 @@ static void on_accept(struct loop_io *io, uint32_t events)
 
 int control_init(struct broker *b)
 {
+	b->events.since_ms = wall_ms();
 	return loop_timer_init(&b->loop, &b->look_io, on_look_window, b);
 }
 

@@ -20,6 +20,7 @@ struct event {
 struct events {
 	struct event ring[EVENTS_MAX];
 	uint64_t last; /* number of the newest; 0: none */
+	uint64_t since_ms; /* since 1970: when numbering began, which tells these from another broker's */
 };
 
 /* vm: its name, or "" for the whole. */

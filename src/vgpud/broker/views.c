@@ -290,14 +290,14 @@ json_t *status_view(struct broker *b)
 		executors += executors_on(d);
 		json_array_append_new(devices, device_view(d));
 	}
-	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s, s:o, s:s, s:s, s:s, s:I, s:o}", "version", VGPU_VERSION_STRING,
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s, s:o, s:s, s:s, s:s, s:I, s:I, s:o}", "version", VGPU_VERSION_STRING,
 			 "device", device_first(b)->info.name, "device_memory", (json_int_t)memory, "device_memory_reserved",
 			 (json_int_t)reserved, "bar_budget", (json_int_t)b->cfg.bar_budget, "bar_reserved",
 			 (json_int_t)bar_reserved(b), "vms", (json_int_t)vms, "executors", (json_int_t)executors, "handovers",
 			 (json_int_t)handovers, "handover_mean_us", handover_us(handovers, waited), "use", what_is_used(b), "next", what_next(b, vms), "policy",
 			 device_first(b)->sched.concurrent ? "concurrent" : "exclusive", "state",
 			 b->state_trouble[0] ? b->state_trouble : "stored", "spare", spare_state(device_first(b)), "upgrades",
-			 (json_int_t)b->cfg.upgrades, "devices", devices);
+			 (json_int_t)b->cfg.upgrades, "events_since_ms", (json_int_t)b->events.since_ms, "devices", devices);
 }
 
 #define TIMELINE_CELLS 24000u /* numbers in one answer: some 2 ms */
