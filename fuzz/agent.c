@@ -5,6 +5,7 @@
  */
 #include "agent/request.h"
 #include "fuzz.h"
+#include <strings.h>
 
 static const struct request_path routes[] = {{"GET", "/metrics"}, {"GET", "/v1/vms"}, {"GET", "/v1/vms/"},
 	{"GET", "/v1/assignments"}, {"POST", "/v1/assignments"}, {"DELETE", "/v1/assignments/"}, {NULL}};
@@ -16,6 +17,7 @@ static void route(char *text)
 {
 	char *url = strchr(text, ' ');
 	const char *rest;
+	char allow[64];
 	bool known;
 	size_t before, n;
 	int at;
@@ -28,6 +30,8 @@ static void route(char *text)
 	MUST(n <= before && strlen(url) == n);
 	at = request_route(routes, sizeof(*routes), text, url, &rest, &known);
 	MUST(at < 0 || known);
+	request_allow(routes, sizeof(*routes), url, allow, sizeof(allow));
+	MUST(known == (allow[0] != 0));
 	MUST(at < 0 || !strcmp(text, routes[at].method) || (!strcmp(text, "HEAD") && !strcmp(routes[at].method, "GET")));
 	MUST(!known || !strchr(rest, '/'));
 	if (at < 0)
@@ -38,7 +42,12 @@ static void route(char *text)
 
 static void authorization(char *text)
 {
-	MUST(request_token(text, TOKEN) == !strcmp(text, "Bearer " TOKEN));
+	static const char *const names[] = {"node1.example", NULL};
+
+	MUST(request_token(text, TOKEN) == (!strncasecmp(text, "Bearer ", 7) && !strcmp(text + 7, TOKEN)));
+	MUST(!request_host(text, names) || strspn(text, "0123456789.:[]abcdefABCDEF") == strlen(text) || strcasestr(text, "localhost") ||
+	     strcasestr(text, "node1.example"));
+	MUST(!request_json(text) || !strncasecmp(text, "application/json", 16));
 	MUST(!request_token(NULL, TOKEN));
 }
 

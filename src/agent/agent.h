@@ -30,9 +30,8 @@
 struct agent {
 	const char *run_dir;
 	const char *doctor_dir; /* where vgpu-doctor's timer leaves doctor.prom; see audit.h */
-	char *token; /* NULL, and no client_ca: /v1 is closed */
-	char *client_ca; /* PEM; NULL: no client certificates */
-	char *certificate, *key; /* PEM; NULL: no TLS */
+	bool tls, client_certificates; /* what of keys.h there is */
+	const char *const *hosts; /* names, beyond localhost, that clients know this machine by; up to NULL */
 	unsigned request_seconds; /* see clients.h */
 };
 

@@ -205,6 +205,13 @@ unsigned change_ended(struct change *k, json_t **answer)
 	return status;
 }
 
+const char *change_name(const struct change *k)
+{
+	const char *name = json_string_value(json_object_get(k->query, "name"));
+
+	return name ? name : "";
+}
+
 void change_free(struct change *k)
 {
 	if (!k)

@@ -22,6 +22,8 @@ void change_stop(void);
 struct change *change_new(struct MHD_Connection *c, enum change_kind kind, json_t *query);
 /* HTTP's status, with what to say in *answer: a new reference. 0: it has not ended. */
 unsigned change_ended(struct change *ch, json_t **answer);
+/* The VM's, as it was asked for. */
+const char *change_name(const struct change *ch);
 /* Once it ended, or NULL. */
 void change_free(struct change *ch);
 #endif

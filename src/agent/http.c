@@ -6,23 +6,29 @@
 #include "agent/agent.h"
 #include "agent/change.h"
 #include "agent/clients.h"
+#include "agent/keys.h"
 #include "agent/request.h"
+#include "agent/requests.h"
 #include "base/log.h"
-#include <arpa/inet.h>
-#include <gnutls/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define THREADS 4u
+#define DRAIN_MAX (1u << 20) /* bytes of a body that is too long: read to its end, or the answer may be lost with the rest */
+/* Nothing that is broken: browsers and Prometheus have 1.2 since 2014. */
+#define TLS_VERSIONS "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 #define JSON_TYPE "application/json"
 #define OPENMETRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 struct request {
 	char body[AGENT_BODY_MAX + 1];
-	size_t len;
+	size_t len;	 /* of it; too_long: of all that came */
 	bool too_long;
+	bool head;
+	const char *method;
+	char who[KEYS_WHO]; /* the credential's name */
 	struct change *change; /* NULL: none was asked for */
 };
 
@@ -56,6 +62,8 @@ static enum MHD_Result send_response(struct MHD_Connection *c, unsigned status, 
 	if (status == MHD_HTTP_UNAUTHORIZED)
 		MHD_add_response_header(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer realm=\"vgpu-agent\"");
 	rc = MHD_queue_response(c, status, r);
+	if (rc == MHD_YES)
+		requests_count(status);
 	MHD_destroy_response(r);
 	return rc;
 }
@@ -144,8 +152,10 @@ static enum MHD_Result answer_change(struct MHD_Connection *c, struct request *q
 	json_t *answer;
 	unsigned status = q->change ? change_ended(q->change, &answer) : 0;
 
-	if (status)
+	if (status) {
+		requests_changed(c, q->who, kind == CHANGE_CREATE ? "creation" : "removal", change_name(q->change), status);
 		return send_json(c, status, answer);
+	}
 	if (!q->change)
 		q->change = change_new(c, kind, query);
 	return q->change ? MHD_YES : send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE, "as many changes wait for vgpud as may; nothing was changed");
@@ -154,9 +164,12 @@ static enum MHD_Result answer_change(struct MHD_Connection *c, struct request *q
 static enum MHD_Result answer_create(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
 				     struct request *q)
 {
+	const char *type = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE);
 	json_t *o = NULL;
-	cleanup_err struct vgpu_err *e = q->change ? NULL : request_assignment(q->body, q->len, &o);
+	cleanup_err struct vgpu_err *e = q->change || !request_json(type) ? NULL : request_assignment(q->body, q->len, &o);
 
+	if (!q->change && !request_json(type))
+		return send_error(c, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "Content-Type: must be application/json");
 	return e ? send_error(c, MHD_HTTP_BAD_REQUEST, e->text) : answer_change(c, q, CHANGE_CREATE, o);
 }
 
@@ -173,8 +186,11 @@ static enum MHD_Result answer_events(struct http *h, struct MHD_Connection *c, c
 				     struct request *q)
 {
 	const char *last = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Last-Event-ID");
-	struct MHD_Response *s = stream_open(c, last);
+	struct MHD_Response *s;
 
+	if (q->head)
+		return send_response(c, MHD_HTTP_OK, "text/event-stream", MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT));
+	s = stream_open(c, last);
 	if (s)
 		clients_unlimited(c);
 	return s ? send_response(c, MHD_HTTP_OK, "text/event-stream", s)
@@ -246,23 +262,9 @@ static enum MHD_Result answer_openapi(struct http *h, struct MHD_Connection *c, 
 
 /* ---- who may ---- */
 
-/* Signed by the configured authority, valid now, and for clients. */
-static bool certified(const struct http *h, struct MHD_Connection *c)
+static bool is_change(const char *method)
 {
-	gnutls_typed_vdata_st purpose = {GNUTLS_DT_KEY_PURPOSE_OID, (void *)GNUTLS_KP_TLS_WWW_CLIENT, 0};
-	const union MHD_ConnectionInfo *i = h->agent->client_ca ? MHD_get_connection_info(c, MHD_CONNECTION_INFO_GNUTLS_SESSION) : NULL;
-	unsigned status;
-
-	return i && i->tls_session && !gnutls_certificate_verify_peers(i->tls_session, &purpose, 1, &status) && !status;
-}
-
-static bool may(const struct http *h, struct MHD_Connection *c, const struct route *r)
-{
-	const char *given = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
-
-	if (r && r->open && h->loopback)
-		return true;
-	return (h->agent->token && request_token(given, h->agent->token)) || certified(h, c);
+	return strcmp(method, MHD_HTTP_METHOD_GET) && strcmp(method, MHD_HTTP_METHOD_HEAD);
 }
 
 static enum MHD_Result refuse(const struct http *h, struct MHD_Connection *c)
@@ -270,13 +272,50 @@ static enum MHD_Result refuse(const struct http *h, struct MHD_Connection *c)
 	const struct agent *a = h->agent;
 
 	return send_error(c, MHD_HTTP_UNAUTHORIZED,
-			  a->token && a->client_ca ? "a valid bearer token or client certificate is needed"
-			  : a->token		   ? "a valid bearer token is needed"
-			  : a->client_ca	   ? "a valid client certificate is needed"
-						   : "closed: vgpu-agent was started without --token-file or --tls-client-ca");
+			  !keys_any()		   ? "closed: vgpu-agent was started without --token-file or --tls-client-ca"
+			  : a->client_certificates ? "a valid bearer token or client certificate is needed"
+						   : "a valid bearer token is needed");
+}
+
+/* What a browser sends of itself, on behalf of a page of somebody else's, is: no token, perhaps a certificate, a Host that
+ * is that page's, and no JSON. */
+static enum MHD_Result check(const struct http *h, struct MHD_Connection *c, const struct route *r, struct request *q, const char *url)
+{
+	const char *given = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
+	const char *host = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+	const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+	const union MHD_ConnectionInfo *i = h->agent->tls ? MHD_get_connection_info(c, MHD_CONNECTION_INFO_GNUTLS_SESSION) : NULL;
+	enum keys_may may = keys_may(given, i ? i->tls_session : NULL, q->who);
+	bool open = r && r->open && h->loopback;
+
+	if (may == MAY_NOTHING && !open) {
+		requests_refused(c, q->who, q->method, url);
+		return refuse(h, c);
+	}
+	if ((may == MAY_NOTHING || !given) && !request_host(host, h->agent->hosts))
+		return send_error(c, MHD_HTTP_MISDIRECTED_REQUEST, "Host: neither an address nor localhost nor a --host of vgpu-agent; or send a token");
+	if (r && is_change(q->method) && may != MAY_CHANGE) {
+		requests_refused(c, q->who, q->method, url);
+		return send_error(c, MHD_HTTP_FORBIDDEN, "this token may look, but not change anything");
+	}
+	if (length && strtoull(length, NULL, 10) > DRAIN_MAX)
+		return send_error(c, MHD_HTTP_CONTENT_TOO_LARGE, "the body is longer than 4096 bytes");
+	return MHD_YES;
 }
 
 /* ---- requests ---- */
+
+static enum MHD_Result refuse_method(struct MHD_Connection *c, const char *url)
+{
+	static const char text[] = "{\"error\": \"not with this method: see /v1/openapi.json\"}";
+	struct MHD_Response *r = MHD_create_response_from_buffer(strlen(text), (void *)text, MHD_RESPMEM_PERSISTENT);
+	char allow[64];
+
+	request_allow(routes, sizeof(*routes), url, allow, sizeof(allow));
+	if (r)
+		MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, allow);
+	return send_response(c, MHD_HTTP_METHOD_NOT_ALLOWED, JSON_TYPE, r);
+}
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const char *url, const char *method,
 				  const char *version, const char *data, size_t *len, void **con_cls)
@@ -291,24 +330,25 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 	r = at < 0 ? NULL : &routes[at];
 	if (!q) {
 		*con_cls = q = calloc(1, sizeof(*q));
-		return !q ? MHD_NO : may(h, c, r) ? MHD_YES : refuse(h, c);
+		if (!q)
+			return MHD_NO;
+		q->method = method;
+		q->head = !strcmp(method, MHD_HTTP_METHOD_HEAD);
+		return check(h, c, r, q, url);
 	}
 	if (*len) {
-		size_t n = *len < AGENT_BODY_MAX - q->len ? *len : AGENT_BODY_MAX - q->len;
-
-		if (q->too_long)
-			return MHD_NO; /* enough: it goes on sending */
-		q->too_long |= n < *len;
-		memcpy(q->body + q->len, data, n);
-		q->len += n;
+		q->too_long |= q->len + *len > AGENT_BODY_MAX;
+		if (!q->too_long)
+			memcpy(q->body + q->len, data, *len);
+		q->len += *len;
 		*len = 0;
-		return MHD_YES;
+		return q->len < DRAIN_MAX ? MHD_YES : MHD_NO;
 	}
 	if (q->too_long)
 		return send_error(c, MHD_HTTP_CONTENT_TOO_LARGE, "the body is longer than 4096 bytes");
 	if (r)
 		return r->answer(h, c, r, rest, q);
-	return known ? send_error(c, MHD_HTTP_METHOD_NOT_ALLOWED, "not with this method: see /v1/openapi.json")
+	return known ? refuse_method(c, url)
 		     : send_error(c, MHD_HTTP_NOT_FOUND, "no such path: see /v1/openapi.json");
 }
 
@@ -335,14 +375,24 @@ static void on_log(void *cls, const char *fmt, va_list ap)
 	log_debug("%s", text); /* what a client did wrong is the client's */
 }
 
+static void on_connection(void *cls, struct MHD_Connection *c, void **context, enum MHD_ConnectionNotificationCode code)
+{
+	const struct http *h = cls;
+	const union MHD_ConnectionInfo *i = h->agent->client_certificates && code == MHD_CONNECTION_NOTIFY_STARTED
+		? MHD_get_connection_info(c, MHD_CONNECTION_INFO_GNUTLS_SESSION) : NULL;
+
+	if (i && i->tls_session)
+		keys_ask_client(i->tls_session);
+	clients_on_connection(NULL, c, context, code);
+}
+
 struct MHD_Daemon *http_start(const struct agent *a, const struct sockaddr *at, bool loopback)
 {
 	static struct http h;
 	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
-			 (at->sa_family == AF_INET6 ? MHD_USE_IPv6 : 0) | (a->certificate ? MHD_USE_TLS : 0);
-	struct MHD_OptionItem tls[] = {{a->certificate ? MHD_OPTION_HTTPS_MEM_CERT : MHD_OPTION_END, 0, a->certificate},
-				       {MHD_OPTION_HTTPS_MEM_KEY, 0, a->key},
-				       {a->client_ca ? MHD_OPTION_HTTPS_MEM_TRUST : MHD_OPTION_END, 0, a->client_ca},
+			 (at->sa_family == AF_INET6 ? MHD_USE_IPv6 : 0) | (a->tls ? MHD_USE_TLS : 0);
+	struct MHD_OptionItem tls[] = {{a->tls ? MHD_OPTION_HTTPS_CERT_CALLBACK2 : MHD_OPTION_END, 0, (void *)keys_certificate},
+				       {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)TLS_VERSIONS},
 				       {MHD_OPTION_END, 0, NULL}};
 
 	h = (struct http){a, loopback};
@@ -352,6 +402,6 @@ struct MHD_Daemon *http_start(const struct agent *a, const struct sockaddr *at, 
 				MHD_OPTION_PER_IP_CONNECTION_LIMIT, AGENT_CLIENTS_MAX - AGENT_CLIENTS_MAX / 4, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 				(size_t)AGENT_CLIENT_MEMORY, MHD_OPTION_THREAD_POOL_SIZE, THREADS,
 				MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL,
-				MHD_OPTION_NOTIFY_CONNECTION, clients_on_connection, NULL,
+				MHD_OPTION_NOTIFY_CONNECTION, on_connection, &h,
 				MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }

@@ -4,14 +4,13 @@
 #include "agent/audit.h"
 #include "agent/change.h"
 #include "agent/clients.h"
-#include "agent/request.h"
+#include "agent/keys.h"
 #include "agent/gpus.h"
 #include "base/log.h"
 #include "base/notify.h"
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <grp.h>
 #include <malloc.h>
@@ -22,15 +21,15 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define DEFAULT_RUN_DIR "/run/openvgpu"
-#define FILE_MAX_BYTES 65536
+#define HOSTS_MAX 8u
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const struct option options[] = {
 	{"listen", required_argument, NULL, 'l'},     {"run-dir", required_argument, NULL, 'd'},
+	{"read-token-file", required_argument, NULL, 'T'}, {"host", required_argument, NULL, 'n'},
 	{"token-file", required_argument, NULL, 't'}, {"tls-certificate", required_argument, NULL, 'c'},
 	{"tls-key", required_argument, NULL, 'k'},	      {"tls-client-ca", required_argument, NULL, 'a'},
 	{"doctor-dir", required_argument, NULL, 'o'},
@@ -41,45 +40,31 @@ static const struct option options[] = {
 
 static void print_usage(FILE *out)
 {
-	fprintf(out, "usage: vgpu-agent [--listen ADDRESS:PORT] [--run-dir DIR] [--token-file FILE] [--user USER]\n"
+	fprintf(out, "usage: vgpu-agent [--listen ADDRESS:PORT] [--run-dir DIR] [--user USER]\n"
+		     "                  [--token-file FILE] [--read-token-file FILE] [--host NAME]...\n"
 		     "                  [--request-seconds N] [--doctor-dir DIR]\n"
 		     "                  [--tls-certificate FILE --tls-key FILE [--tls-client-ca FILE]]\n"
 		     "  --listen ADDRESS:PORT   default 127.0.0.1:%d; an IPv6 address in brackets\n"
 		     "  --run-dir DIR           where vgpud runs (default: $VGPU_RUN_DIR or " DEFAULT_RUN_DIR ")\n"
 		     "  --token-file FILE       the bearer token /v1 wants, one line; without it /v1 is closed\n"
+		     "  --read-token-file FILE  a token that may look, but not change anything\n"
+		     "  --host NAME             a name that clients without a token know this machine by; up to %u\n"
 		     "  --user USER             started as root: whom to become; vgpud's own user may change assignments\n"
 		     "  --tls-certificate FILE, --tls-key FILE   PEM; https instead of http\n"
 		     "  --tls-client-ca FILE    PEM; a client certificate it signed opens /v1 as the token does\n"
 		     "  --request-seconds N     what a client may take for a request and its answer, 1 to 3600 (default: %u)\n"
 		     "  --doctor-dir DIR        the last audit of vgpu-doctor.timer (default: " AUDIT_DIR ")\n"
 		     "  --help, --version\n"
-		     "exit status: 0 ended by SIGTERM or SIGINT, 1 could not start, 2 wrong usage\n", AGENT_PORT, AGENT_REQUEST_TIMEOUT_S);
+		     "exit status: 0 ended by SIGTERM or SIGINT, 1 could not start, 2 wrong usage\n", AGENT_PORT, HOSTS_MAX, AGENT_REQUEST_TIMEOUT_S);
 }
 
-static struct vgpu_err *read_file(const char *path, bool secret, char **text)
+/* 0 to 65535, or -1. */
+static long parse_port(const char *text)
 {
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	struct stat s;
-	ssize_t n;
+	size_t n = strspn(text, "0123456789");
+	long port = n && n <= 5 && !text[n] ? strtol(text, NULL, 10) : -1;
 
-	if (fd < 0 || fstat(fd, &s))
-		return err_sys(errno, "%s", path);
-	if (!S_ISREG(s.st_mode))
-		return err_new("%s: not a file", path);
-	if (secret && s.st_mode & 077)
-		return err_new("%s: others may read it: chmod 600", path);
-	*text = calloc(1, FILE_MAX_BYTES + 1);
-	n = *text ? read(fd, *text, FILE_MAX_BYTES) : -1;
-	if (n < 0)
-		return err_sys(errno, "%s", path);
-	return n == FILE_MAX_BYTES ? err_new("%s: longer than %d bytes", path, FILE_MAX_BYTES) : NULL;
-}
-
-static struct vgpu_err *read_token(const char *path, char **token)
-{
-	struct vgpu_err *e = read_file(path, true, token);
-
-	return e ? e : request_token_file(*token, path);
+	return port <= 65535 ? port : -1;
 }
 
 /* "127.0.0.1:9842", "[::1]:9842" */
@@ -88,21 +73,24 @@ static struct vgpu_err *parse_address(const char *text, struct sockaddr_storage 
 	struct sockaddr_in *v4 = (struct sockaddr_in *)at;
 	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)at;
 	const char *colon = strrchr(text, ':');
-	char host[64] = "", *end;
-	unsigned long port = colon ? strtoul(colon + 1, &end, 10) : 0;
+	size_t n = colon ? (size_t)(colon - text) : 0;
+	long port = colon ? parse_port(colon + 1) : -1;
+	char host[64] = "";
 
 	memset(at, 0, sizeof(*at));
-	if (!colon || !colon[1] || *end || port > 65535 || colon - text >= (long)sizeof(host))
+	if (port < 0 || n >= sizeof(host))
 		return err_new("--listen: \"%s\" is not ADDRESS:PORT such as 127.0.0.1:%d", text, AGENT_PORT);
-	memcpy(host, text, (size_t)(colon - text));
+	memcpy(host, text, n);
 	if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
 		v4->sin_family = AF_INET;
 		v4->sin_port = htons((uint16_t)port);
 		*loopback = ntohl(v4->sin_addr.s_addr) >> 24 == 127;
 		return NULL;
 	}
-	host[strcspn(host, "]")] = 0;
-	if (host[0] != '[' || inet_pton(AF_INET6, host + 1, &v6->sin6_addr) != 1)
+	if (n < 2 || host[0] != '[' || host[n - 1] != ']')
+		return err_new("--listen: \"%s\" has no numeric address", text);
+	host[n - 1] = 0;
+	if (inet_pton(AF_INET6, host + 1, &v6->sin6_addr) != 1)
 		return err_new("--listen: \"%s\" has no numeric address", text);
 	v6->sin6_family = AF_INET6;
 	v6->sin6_port = htons((uint16_t)port);
@@ -136,51 +124,109 @@ static struct vgpu_err *become(const char *user)
 	return NULL;
 }
 
-static int serve(const struct agent *a, const struct sockaddr_storage *at, bool loopback)
+static void reload(const struct key_files *files)
 {
-	struct rlimit files = {AGENT_CLIENTS_MAX + 100, AGENT_CLIENTS_MAX + 100};
-	struct MHD_Daemon *d;
-	sigset_t set;
+	cleanup_err struct vgpu_err *e = keys_load(files);
+
+	if (e)
+		log_error("%s; tokens and certificates stay as they were", e->text);
+	else
+		log_info("tokens and certificates read again");
+}
+
+static void run(struct MHD_Daemon *d, const struct key_files *files, const sigset_t *signals)
+{
+	const union MHD_DaemonInfo *i = MHD_get_daemon_info(d, MHD_DAEMON_INFO_BIND_PORT);
 	int sig;
 
-	setrlimit(RLIMIT_NOFILE, &files);
+	log_info("listening, port %u%s", i ? i->port : 0, keys_any() ? "" : ", without a token: /v1 is closed");
+	notify_state("READY=1");
+	while (!sigwait(signals, &sig) && sig == SIGHUP)
+		reload(files);
+	notify_state("STOPPING=1");
+}
+
+/* NVML's process is started last: what cannot listen has no use for it. */
+static int serve(const struct agent *a, const struct key_files *files, const struct sockaddr_storage *at, bool loopback)
+{
+	struct rlimit fds = {AGENT_CLIENTS_MAX + 100, AGENT_CLIENTS_MAX + 100};
+	struct MHD_Daemon *d;
+	sigset_t set;
+	bool gpus = false;
+
+	setrlimit(RLIMIT_NOFILE, &fds);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	audit_start(a->doctor_dir);
-	if (gpus_start() || source_start(a) || stream_start(a) || change_start(a) || clients_start(a->request_seconds)) {
+	if (source_start(a) || stream_start(a) || change_start(a) || clients_start(a->request_seconds)) {
 		log_error("threads cannot be started: %m");
 		return EXIT_FAILED;
 	}
+	errno = 0;
 	d = http_start(a, (const struct sockaddr *)at, loopback);
-	if (d) {
-		const union MHD_DaemonInfo *i = MHD_get_daemon_info(d, MHD_DAEMON_INFO_BIND_PORT);
-
-		log_info("listening, port %u%s", i ? i->port : 0, a->token || a->client_ca ? "" : ", without a token: /v1 is closed");
-		notify_state("READY=1");
-		sigwait(&set, &sig);
-	} else {
-		log_error("cannot listen: %s", errno ? strerror(errno) : "TLS certificate, key or client CA not usable");
-	}
+	if (d)
+		gpus = !gpus_start();
+	else
+		log_error("cannot listen: %s", errno ? strerror(errno) : "libmicrohttpd does not say why");
+	if (d)
+		run(d, files, &set);
 	stream_stop();
 	change_stop();
 	if (d)
 		MHD_stop_daemon(d);
 	clients_stop();
 	source_stop();
-	gpus_stop();
+	if (gpus)
+		gpus_stop();
 	return d ? EXIT_SUCCESS : EXIT_FAILED;
+}
+
+/* Words and what they are to be, no file read. */
+struct words {
+	const char *listen, *request_seconds;
+	const char *hosts[HOSTS_MAX + 1];
+	unsigned n;
+};
+
+static struct vgpu_err *start(struct agent *a, const struct key_files *files, const struct words *w, struct sockaddr_storage *at, bool *loopback)
+{
+	char standard[32];
+	struct vgpu_err *e;
+
+	snprintf(standard, sizeof(standard), "127.0.0.1:%d", AGENT_PORT);
+	e = parse_address(w->listen ? w->listen : standard, at, loopback);
+	if (!e && w->request_seconds)
+		e = parse_seconds(w->request_seconds, &a->request_seconds);
+	if (!e)
+		e = keys_load(files);
+	if (!e)
+		e = become(files->user);
+	if (!e && !*loopback && !a->tls && (files->token || files->read_token))
+		log_warning("tokens cross the network as they are: use --tls-certificate, or listen on the loopback behind a proxy that does");
+	return e;
+}
+
+static bool add_host(struct words *w, const char *name)
+{
+	if (w->n == HOSTS_MAX) {
+		fprintf(stderr, "vgpu-agent: --host: at most %u\n", HOSTS_MAX);
+		return false;
+	}
+	w->hosts[w->n++] = name;
+	return true;
 }
 
 int main(int argc, char **argv)
 {
 	struct agent a = {.run_dir = getenv("VGPU_RUN_DIR"), .doctor_dir = AUDIT_DIR, .request_seconds = AGENT_REQUEST_TIMEOUT_S};
-	const char *listen = NULL, *token = NULL, *cert = NULL, *key = NULL, *ca = NULL, *user = NULL, *request_seconds = NULL;
+	struct key_files files = {0};
+	struct words w = {0};
 	struct sockaddr_storage at;
-	struct vgpu_err *e = NULL;
-	char standard[32];
+	struct vgpu_err *e;
 	bool loopback = false;
 	int opt, rc = EXIT_FAILED;
 
@@ -191,49 +237,42 @@ int main(int argc, char **argv)
 	mallopt(M_MMAP_THRESHOLD, 65536);
 	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (opt) {
-		case 'l': listen = optarg; break;
+		case 'l': w.listen = optarg; break;
 		case 'd': a.run_dir = optarg; break;
-		case 't': token = optarg; break;
-		case 'c': cert = optarg; break;
-		case 'k': key = optarg; break;
-		case 'a': ca = optarg; break;
+		case 't': files.token = optarg; break;
+		case 'T': files.read_token = optarg; break;
+		case 'c': files.certificate = optarg; break;
+		case 'k': files.key = optarg; break;
+		case 'a': files.client_ca = optarg; break;
 		case 'o': a.doctor_dir = optarg; break;
-		case 'u': user = optarg; break;
-		case 'r': request_seconds = optarg; break;
+		case 'u': files.user = optarg; break;
+		case 'r': w.request_seconds = optarg; break;
+		case 'n':
+			if (!add_host(&w, optarg))
+				return EXIT_USAGE;
+			break;
 		case 'G': gpus_child();
 		case 'h': print_usage(stdout); return 0;
 		case 'V': puts("vgpu-agent " VGPU_VERSION_STRING); return 0;
 		default: print_usage(stderr); return EXIT_USAGE;
 		}
 	}
-	if (optind < argc || !cert != !key || (ca && !cert)) {
+	if (optind < argc || !files.certificate != !files.key || (files.client_ca && !files.certificate)) {
 		fprintf(stderr, "vgpu-agent: %s\n", optind < argc ? "no arguments are expected" : "--tls-certificate and --tls-key go together, --tls-client-ca with both");
 		return EXIT_USAGE;
 	}
 	if (!a.run_dir || !*a.run_dir)
 		a.run_dir = DEFAULT_RUN_DIR;
-	snprintf(standard, sizeof(standard), "127.0.0.1:%d", AGENT_PORT);
-	e = parse_address(listen ? listen : standard, &at, &loopback);
-	if (!e && request_seconds)
-		e = parse_seconds(request_seconds, &a.request_seconds);
-	if (!e && token)
-		e = read_token(token, &a.token);
-	if (!e && cert)
-		e = read_file(cert, false, &a.certificate);
-	if (!e && key)
-		e = read_file(key, true, &a.key);
-	if (!e && ca)
-		e = read_file(ca, false, &a.client_ca);
-	if (!e)
-		e = become(user);
+	a.tls = files.certificate;
+	a.client_certificates = files.client_ca;
+	a.hosts = w.hosts;
+	e = start(&a, &files, &w, &at, &loopback);
+	files.user = NULL; /* that is who we are by now */
 	if (e)
 		log_error("%s", e->text);
 	else
-		rc = serve(&a, &at, loopback);
+		rc = serve(&a, &files, &at, loopback);
 	free(e);
-	free(a.token);
-	free(a.certificate);
-	free(a.key);
-	free(a.client_ca);
+	keys_free();
 	return rc;
 }

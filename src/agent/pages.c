@@ -4,6 +4,7 @@
 #include "admin/views.h"
 #include "agent/audit.h"
 #include "agent/gpus.h"
+#include "agent/requests.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,7 @@ static char *metrics(const struct state *s, size_t *len, bool open)
 		print_vgpud(f, s, open);
 	gpus_metrics(f, open);
 	audit_metrics(f);
+	requests_metrics(f, open);
 	if (open)
 		fputs("# EOF\n", f);
 	json_decref(own);

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/request.h"
+#include <arpa/inet.h>
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static bool path_fits(const char *path, const char *url)
 {
@@ -28,6 +31,46 @@ int request_route(const void *routes, size_t stride, const char *method, const c
 			found = i;
 	}
 	return found;
+}
+
+void request_allow(const void *routes, size_t stride, const char *url, char *out, size_t n)
+{
+	const struct request_path *p;
+	size_t at = 0;
+
+	out[0] = 0;
+	for (int i = 0; p = (const void *)((const char *)routes + (size_t)i * stride), p->method; i++)
+		if (path_fits(p->path, url) && at < n)
+			at += (size_t)snprintf(out + at, n - at, "%s%s%s", at ? ", " : "", p->method, strcmp(p->method, "GET") ? "" : ", HEAD");
+}
+
+bool request_host(const char *host, const char *const *names)
+{
+	char name[256], in6[16];
+	size_t n = host ? strcspn(host, host[0] == '[' ? "]" : ":") : 0;
+	bool six = host && host[0] == '[';
+	const char *port;
+
+	if (!host)
+		return true; /* HTTP/1.0; a browser sends it */
+	if (!n || n >= sizeof(name) || (six && !host[n]))
+		return false;
+	memcpy(name, host + six, n - six);
+	name[n - six] = 0;
+	port = host + n + six;
+	if (*port && (*port != ':' || port[1 + strspn(port + 1, "0123456789")]))
+		return false;
+	for (; names && *names && !six; names++)
+		if (!strcasecmp(name, *names))
+			return true;
+	return six ? inet_pton(AF_INET6, name, in6) == 1 : !strcasecmp(name, "localhost") || inet_pton(AF_INET, name, in6) == 1;
+}
+
+bool request_json(const char *type)
+{
+	static const char json[] = "application/json";
+
+	return type && !strncasecmp(type, json, sizeof(json) - 1) && (!type[sizeof(json) - 1] || strchr("; \t", type[sizeof(json) - 1]));
 }
 
 static int hex(char c)
@@ -59,7 +102,7 @@ bool request_token(const char *authorization, const char *token)
 	size_t n = strlen(token), m;
 	unsigned char d;
 
-	if (!given || strncmp(given, "Bearer ", 7))
+	if (!given || strncasecmp(given, "Bearer ", 7))
 		return false;
 	given += 7;
 	m = strlen(given);

@@ -23,6 +23,13 @@ struct request_path {
 int request_route(const void *routes, size_t stride, const char *method, const char *url, const char **rest, bool *known);
 /* Resolves %41 in place; %00 and what is no number stays as it is, so that no text ends before its end. The length. */
 size_t request_unescape(char *s);
+/* "GET, HEAD, POST": the methods of this path, empty if there is none. */
+void request_allow(const void *routes, size_t stride, const char *url, char *out, size_t n);
+/* A Host header, or NULL: does it name this machine by address, as localhost, or by one of names (up to NULL)? Any other
+ * name may be somebody else's who had it resolve to an address here, to make a browser ask us. */
+bool request_host(const char *host, const char *const *names);
+/* A Content-Type header, or NULL: is it application/json? */
+bool request_json(const char *content_type);
 /* An Authorization header, or NULL: does it carry the token? In a time that does not tell how much of it is right. */
 bool request_token(const char *authorization, const char *token);
 /* The body of an assignment as register-vm's query. */

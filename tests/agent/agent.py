@@ -60,6 +60,8 @@ class Agent:
         h = dict(headers or {})
         if token:
             h['Authorization'] = 'Bearer ' + token
+        if body is not None:
+            h.setdefault('Content-Type', 'application/json')
         try:
             c.request(method, path, json.dumps(body) if isinstance(body, dict) else body, h)
             r = c.getresponse()
@@ -108,7 +110,7 @@ LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\.)*)"')
 SUBJECTS = {'openvgpu_vm_': ['vm'], 'openvgpu_doctor_results': ['result'], 'openvgpu_doctor_check': ['id', 'severity'],
             'openvgpu_doctor_exit': ['mode'], 'openvgpu_device_': ['device'], 'openvgpu_scheduler_': ['device'],
             'openvgpu_gpu_mig_memory': ['gpu', 'uuid', 'mig', 'gpu_instance', 'compute_instance', 'mig_uuid'],
-            'openvgpu_gpu': ['gpu', 'uuid']}
+            'openvgpu_gpu': ['gpu', 'uuid'], 'openvgpu_agent_requests': ['code']}
 
 
 def labels_of(text, name, kind):
@@ -258,19 +260,27 @@ def read_event(f):
     event = {}
     for line in f:
         line = line.decode().rstrip('\n')
-        if not line:
+        if not line and event:
             return event
+        if not line or line.startswith(':'):
+            continue  # a comment, which says that it is there
         key, _, value = line.partition(': ')
         event[key] = value
     raise AssertionError('the stream ended')
 
 
-def first_after(a, number):
+def number_of(event):
+    """EPOCH-N, where the epoch is the broker's."""
+    return int(event['id'].split('-')[1])
+
+
+def first_after(d, a, number):
+    last = f'{d.ok("status")["events_since_ms"]}-{number}'
     c = http.client.HTTPConnection('127.0.0.1', a.port, timeout=LIMIT)
-    c.request('GET', '/v1/events', headers={'Authorization': 'Bearer ' + TOKEN, 'Last-Event-ID': str(number)})
+    c.request('GET', '/v1/events', headers={'Authorization': 'Bearer ' + TOKEN, 'Last-Event-ID': last})
     event = read_event(c.getresponse())
     c.close()
-    return int(event['id'])
+    return number_of(event)
 
 
 def test_events(d, a):
@@ -283,12 +293,12 @@ def test_events(d, a):
         e = read_event(r)
         if json.loads(e['data'])['vm'] == 'two' and 'quarantine' in e['event']:
             break
-    number = int(e['id'])
+    last = e['id']
     c.close()
     d.ok('clear-quarantine', name='two')
     c = http.client.HTTPConnection('127.0.0.1', a.port, timeout=LIMIT)
-    c.request('GET', '/v1/events', headers={'Authorization': 'Bearer ' + TOKEN, 'Last-Event-ID': str(number)})
-    assert int(read_event(c.getresponse())['id']) == number + 1
+    c.request('GET', '/v1/events', headers={'Authorization': 'Bearer ' + TOKEN, 'Last-Event-ID': last})
+    assert number_of(read_event(c.getresponse())) == number_of(e) + 1
     c.close()
 
 
@@ -398,7 +408,7 @@ def test_dripping_clients(d):
 
         ask_again()
         port = again.sock.getsockname()[1]
-        for what, start, more in (('nothing', b'', b''), ('a header', b'GET /metrics HTTP/1.1\r\nHost: x\r\nX: ', b'y'),
+        for what, start, more in (('nothing', b'', b''), ('a header', b'GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: ', b'y'),
                                   ('empty lines', b'', b'\r\n'),
                                   ('a body', b'POST /v1/assignments HTTP/1.1\r\nHost: x\r\n' + auth + b'Content-Length: 4000\r\n\r\n', b'{'),
                                   ('chunks', b'POST /v1/assignments HTTP/1.1\r\nHost: x\r\n' + auth +
@@ -410,7 +420,7 @@ def test_dripping_clients(d):
         number = max((e['number'] for e in d.ok('events', since=0)), default=0)
         d.ok('quarantine-vm', name='one')
         d.ok('clear-quarantine', name='one')
-        while int(read_event(answer)['id']) <= number:
+        while number_of(read_event(answer)) <= number:
             pass
         events.close()
         again.close()
@@ -426,7 +436,7 @@ def test_dripping_reader():
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             s.settimeout(LIMIT)
             s.connect(('127.0.0.1', a.port))
-            s.sendall(b'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n' * 40)
+            s.sendall(b'GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n' * 40)
             since, size = time.monotonic(), 0
             while time.monotonic() - since < 2.5:
                 select.select([], [], [], 0.05)
@@ -462,7 +472,7 @@ def test_many_slow_clients(d, a):
     busy, since, before, longest, asked = cpu_seconds(pids), time.monotonic(), looks(), 0, 0
     for i in range(1000):
         s = socket.create_connection(('127.0.0.1', a.port), LIMIT, (f'127.0.0.{2 + i % 4}', 0)) # four addresses
-        s.sendall(b'GET /metrics HT' if i % 2 else b'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n')
+        s.sendall(b'GET /metrics HT' if i % 2 else b'GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n')
         if i % 3 == 0:
             s.shutdown(socket.SHUT_WR)  # the rest never comes: libmicrohttpd keeps it until its timeout
         slow.append(s)
@@ -499,7 +509,7 @@ def test_many_vms():
             d.ok('quarantine-vm' if i % 2 == 0 else 'clear-quarantine', name=names[0])
         last = d.ok('events', since=0)[-1]['number']
         assert last > 1024, last
-        a.until('the last event', lambda: first_after(a, last - 1) == last)  # the agent asks once a second
+        a.until('the last event', lambda: first_after(d, a, last - 1) == last)  # the agent asks once a second
         a.until('all of them', lambda: len(a.metrics().get('openvgpu_vm_quota_bytes', (0, {}))[1]) == 64)
         assert len(a.metrics()['openvgpu_device_memory_bytes'][1]) == 4
         for headers in ({}, {'Accept': 'application/openmetrics-text'}):

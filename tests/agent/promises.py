@@ -16,6 +16,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import agent
 from agent import LIMIT, TOKEN, Agent, vgpud
 
+STREAMS_MAX = 64
+TCP_REPAIR = 19  # linux/tcp.h
 AUTH = {'Authorization': 'Bearer ' + TOKEN}
 
 
@@ -35,21 +37,7 @@ class Stream:
         self.connection.close()
 
     def event(self):
-        while True:
-            e = agent.read_event(self.answer)
-            if e:  # a comment is none
-                return e
-
-    def until(self, kind):
-        """The events up to one of this kind, and it."""
-        seen = []
-        while not seen or seen[-1]['event'] != kind:
-            seen.append(self.event())
-        return seen
-
-
-def number(event):
-    return int(event['id'].split('-')[1])
+        return agent.read_event(self.answer)
 
 
 def epoch(event):
@@ -82,29 +70,29 @@ def test_events_of_another_broker(d, a):
     churn(d, 3)
     with Stream(a) as s, Stream(a) as follower:
         seen = [s.event() for _ in range(5)]
-        while number(follower.event()) < d.ok('events', since=0)[-1]['number']:
+        while agent.number_of(follower.event()) < d.ok('events', since=0)[-1]['number']:
             pass
     last = seen[-1]
     with Stream(a, last['id']) as s:
         follow = s.event()
-        assert number(follow) == number(last) + 1 and epoch(follow) == epoch(last), (last, follow)
-        while number(follow) < d.ok('events', since=0)[-1]['number']:
+        assert agent.number_of(follow) == agent.number_of(last) + 1 and epoch(follow) == epoch(last), (last, follow)
+        while agent.number_of(follow) < d.ok('events', since=0)[-1]['number']:
             follow = s.event()
         restart_broker(d)
         churn(d, 4)
         expected = [e['number'] for e in d.ok('events', since=0)]
         lost = s.event()
         assert lost['event'] == 'lost' and epoch(lost) != epoch(last), lost
-        assert [number(s.event()) for _ in expected] == expected
+        assert [agent.number_of(s.event()) for _ in expected] == expected
     for resume in (last['id'], '5'):  # of the other broker; of an agent whose ids were numbers
         with Stream(a, resume) as s:
             first = s.event()
             if '-' in resume:
                 assert first['event'] == 'lost' and json.loads(first['data'])['kind'] == 'lost', first
                 first = s.event()
-            assert number(first) == expected[0] and epoch(first) == epoch(lost), (resume, first)
+            assert agent.number_of(first) == expected[0] and epoch(first) == epoch(lost), (resume, first)
     with Stream(a, lost['id']) as s:
-        assert number(s.event()) == expected[0]
+        assert agent.number_of(s.event()) == expected[0]
 
 
 def test_events_not_kept(d, a):
@@ -114,11 +102,11 @@ def test_events_not_kept(d, a):
     churn(d, 520)
     newest = d.ok('events', since=0)[-1]['number']
     with Stream(a) as s:
-        while number(s.event()) < newest:
+        while agent.number_of(s.event()) < newest:
             pass
     with Stream(a, first['id']) as s:
         lost, after = s.event(), s.event()
-        assert lost['event'] == 'lost' and number(after) == number(lost) + 1 == newest - 1023, (first, lost, after, newest)
+        assert lost['event'] == 'lost' and agent.number_of(after) == agent.number_of(lost) + 1 == newest - 1023, (first, lost, after, newest)
 
 
 def test_vanished_followers(d):
@@ -136,11 +124,10 @@ def test_vanished_followers(d):
             assert part, 'no comment came: ' + repr(data[-200:])
             data += part
         first.close()
-        followers = [follow() for _ in range(agent_streams_max())]
+        followers = [follow() for _ in range(STREAMS_MAX)]
         for s in followers:
             assert s.recv(1), 'no answer'
         a.until('all of the places taken', lambda: a.ask('/v1/events')[0] == 503)
-        TCP_REPAIR = 19
         try:
             for s in followers:
                 s.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
@@ -158,10 +145,6 @@ def test_vanished_followers(d):
             s.close()
             return answer == b'HTTP/1.1 200'
         a.until('a place among them', place)
-
-
-def agent_streams_max():
-    return 64
 
 
 def test_changes_are_seen(d, a):
@@ -221,8 +204,7 @@ def test_hung_vgpud(d):
             assert a.json('/healthz', 503)['status'] == 'down' and a.metrics()['openvgpu_up'][1] == {None: 0}
             took = time.monotonic() - since
             answered = []
-            posts = [threading.Thread(target=lambda: answered.append(a.ask('/v1/assignments', 'POST', {'name': 'x'},
-                     headers={'Content-Type': 'application/json'})[0])) for _ in range(8)]
+            posts = [threading.Thread(target=lambda: answered.append(a.ask('/v1/assignments', 'POST', {'name': 'x'})[0])) for _ in range(8)]
             for t in posts:
                 t.start()
             with Stream(a), Stream(a):
