@@ -668,6 +668,33 @@ def test_damaged_rows():
             assert v.ok('health')['healthy']
 
 
+def test_somebody_else_writes():
+    """An administrator's sqlite3 in the midst of a change: ours is refused, and nobody waits for his."""
+    with Vgpud() as v:
+        v.ok('register-vm', name='a', quota=1 << 28, weight=77)
+        db = sqlite3.connect(v.dir / 'state/state.db', isolation_level=None)
+        db.execute('BEGIN IMMEDIATE')
+        began = time.monotonic()
+        refused(v, 'locked', 'set-vm', name='a', weight=3)
+        refused(v, 'locked', 'set-vm', name='a', weight=3)
+        assert time.monotonic() - began < 1.5, 'the broker, and every guest with it, waited'
+        assert 'locked' in v.ok('status')['state']
+        db.execute('ROLLBACK')
+        db.close()
+        stored_again(v)
+        assert v.ok('show-vm', name='a')['weight'] == 77
+
+
+def fill(directory):
+    try:
+        with open(directory / 'filler', 'wb') as f:
+            while True:
+                f.write(bytes(4096))
+                f.flush()
+    except OSError:
+        pass
+
+
 def test_full_disk():
     """Nothing can be written: changes are refused whole, running programs and faults go on; until there is space again."""
     if os.geteuid():
@@ -684,13 +711,7 @@ def test_full_disk():
             with Vgpud(directory=d) as v:
                 v.ok('register-vm', name='a', quota=1 << 28)
                 p = running(v, 'a')
-                try:
-                    with open(state / 'filler', 'wb') as f:
-                        while True:
-                            f.write(bytes(4096))
-                            f.flush()
-                except OSError:
-                    pass
+                fill(state)
 
                 def until_full():
                     before = 50
@@ -712,6 +733,17 @@ def test_full_disk():
                 (state / 'filler').unlink()
                 stored_again(v)
                 v.ok('set-vm', name='a', weight=99)
+                started_anew(v, a=dict(weight=99))
+                # The machine starts with a full disk: what is stored can be read, and there is room again later.
+                v.stop()
+                (state / 'state.db-shm').unlink()
+                fill(state)
+                v.start()
+                assert v.ok('show-vm', name='a')['weight'] == 99
+                running(v, 'a').close()
+                refused(v, 'full', 'set-vm', name='a', weight=98)
+                (state / 'filler').unlink()
+                stored_again(v)
                 started_anew(v, a=dict(weight=99))
         finally:
             subprocess.run(['umount', str(state)], check=True)

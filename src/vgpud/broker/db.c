@@ -8,8 +8,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-/* Another process on the same file is a mistake, but one that may be about to end. */
-#define BUSY_MS 2000
+/* Another process that writes to the file is a mistake, but one that may be about to end. Guests wait meanwhile. */
+#define BUSY_START_MS 2000
+#define BUSY_MS 20
 #define ASIDE_MAX 9u
 
 /* Step n brings user_version from n to n + 1. Never edited once released, only added to. */
@@ -186,20 +187,18 @@ static struct vgpu_err *lock(struct broker *b)
 				  : err_sys(sys, "state-dir %s: locking it", b->cfg.state_dir);
 }
 
-struct vgpu_err *db_open(struct broker *b, bool known)
+static struct vgpu_err *open_as(struct broker *b, bool known, const char *how)
 {
-	struct vgpu_err *e = lock(b);
+	struct vgpu_err *e = NULL;
 	char path[300];
 	int version = 0;
 
-	if (e)
-		return e;
-	if (known && !db_there(b))
-		return fault(b, DB_MISSING, "not there, " REMOVED);
 	path_of(b, "state.db", path, sizeof(path));
 	if (sqlite3_open_v2(path, &b->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL))
 		e = db_error(b, "opening");
-	sqlite3_busy_timeout(b->db, BUSY_MS);
+	sqlite3_busy_timeout(b->db, b->ready ? BUSY_MS : BUSY_START_MS);
+	if (!e && sqlite3_exec(b->db, how, NULL, NULL, NULL))
+		e = db_error(b, "opening");
 	if (!e)
 		e = look(b, known, &version);
 	if (!e && sqlite3_exec(b->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", NULL, NULL, NULL))
@@ -208,6 +207,30 @@ struct vgpu_err *db_open(struct broker *b, bool known)
 		e = migrate(b, version);
 	if (e)
 		db_leave(b);
+	else
+		sqlite3_busy_timeout(b->db, BUSY_MS);
+	return e;
+}
+
+/* A full disk may have no room for the journal's index, which lies in a file for other readers' sake: what is stored can
+ * be read all the same, with the index in our memory. */
+struct vgpu_err *db_open(struct broker *b, bool known)
+{
+	struct vgpu_err *e = lock(b), *again;
+
+	if (e)
+		return e;
+	if (known && !db_there(b))
+		return fault(b, DB_MISSING, "not there, " REMOVED);
+	e = open_as(b, known, "");
+	if (!e || b->db_fault != DB_UNUSABLE)
+		return e;
+	again = open_as(b, known, "PRAGMA locking_mode=EXCLUSIVE");
+	if (!again || b->db_fault != DB_UNUSABLE) {
+		free(e);
+		return again;
+	}
+	free(again);
 	return e;
 }
 
