@@ -315,6 +315,22 @@ static void deadlines_appear_with_the_first_waiter(void **state)
 	assert_ptr_equal(sched_pick(&s, 70 * MS), &c[0]);
 }
 
+/* Breaks: a quantum of a second that is made 2 ms goes on for its second. */
+static void a_changed_quantum_counts_at_once(void **state)
+{
+	struct sim *m = sim_new(2, (uint32_t[]){50, 50}, 1000 * MS);
+	struct sched_client *a = sched_pick(&m->s, 0);
+
+	(void)state;
+	assert_int_equal(a->deadline, 1000 * MS);
+	sched_set_quantum(&m->s, 2 * MS);
+	assert_int_equal(a->deadline, 2 * MS);
+	sched_set_quantum(&m->s, 1000 * MS);
+	assert_int_equal(a->deadline, 2 * MS); /* it ends early once */
+	assert_false(sched_renew(&m->s, a, 10 * MS));
+	free(m);
+}
+
 /* Breaks: a dead executor keeps its place, or the lease. */
 static void removal_frees_place_and_lease(void **state)
 {
@@ -345,6 +361,7 @@ int main(void)
 		cmocka_unit_test(an_overrun_admits_the_next_and_splits_the_charge),
 		cmocka_unit_test(who_is_ending_lets_the_next_in),
 		cmocka_unit_test(deadlines_appear_with_the_first_waiter),
+		cmocka_unit_test(a_changed_quantum_counts_at_once),
 		cmocka_unit_test(removal_frees_place_and_lease),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
