@@ -43,11 +43,11 @@ def at_least(limit, span=None):
     return Goal('≥', limit, span)
 
 
-def row(name, values, unit, goal=None, note=''):
-    """One line of the table: median, interval, verdict."""
+def row(name, values, unit, goal=None, note='', between=None):
+    """One line of the table: median, interval, verdict. between: the interval, of what is no median."""
     values = list(values)
     value = statistics.median(values)
-    low, high = interval(values)
+    low, high = between or interval(values)
     return dict(name=name, value=value, unit=unit, low=low, high=high, note=note,
                 goal=goal.text() if goal else '', verdict=goal.verdict(value, low, high) if goal else '')
 

@@ -39,6 +39,20 @@ def test_launches():
         assert v.ok('show-vm', name='a')['launches'] == 80
 
 
+def test_concurrent_keeps_rates_and_quota():
+    """The policy without shares is not one without limits."""
+    with Vgpud('policy=concurrent') as v:
+        v.ok('register-vm', name='a', quota=1 << 28, max_launches_per_second=100)
+        v.ok('register-vm', name='b', quota=MIB)
+        begun = time.monotonic()
+        limited = program(v, 'a', SPINNER, 10, 60)
+        out, _ = program(v, 'b', MOVER, 4096, 1).communicate(timeout=100)
+        assert 'cuMemAlloc_v2 2' in out, out # CUDA_ERROR_OUT_OF_MEMORY
+        assert result(limited) == 'launches 60'
+        spent = time.monotonic() - begun
+        assert spent >= (60 - 10 - 2) / 100, f'60 launches in {spent:.2f} s at 100 per second'
+
+
 def test_launches_change_live():
     with Vgpud() as v:
         v.ok('register-vm', name='a', quota=1 << 28)
