@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "admin/metric.h"
 #include "admin/views.h"
 #include "base/units.h"
 #include <string.h>
@@ -212,50 +213,11 @@ static double metric_value(const struct view_column *c, json_t *row)
 	return c->kind == VIEW_NS ? n / 1e9 : c->kind == VIEW_MICROSECONDS ? n / 1e6 : c->kind == VIEW_OF_100 ? n / 100 : n;
 }
 
-static void print_label(FILE *out, const char *s)
-{
-	for (; s && *s; s++) {
-		if (*s == '"' || *s == '\\')
-			fputc('\\', out);
-		if (*s == '\n')
-			fputs("\\n", out);
-		else
-			fputc(*s, out);
-	}
-}
-
-static bool ends_with(const char *s, size_t n, const char *end)
-{
-	size_t m = strlen(end);
-
-	return n > m && !strncmp(s + n - m, end, m);
-}
-
-static void print_head(FILE *out, const char *name, int len, const char *type, const char *help, bool open)
-{
-	static const char *const units[] = {"seconds", "bytes", "ratio"};
-
-	fprintf(out, "# TYPE openvgpu_%.*s %s\n", len, name, type);
-	for (size_t i = 0; open && i < sizeof(units) / sizeof(*units); i++)
-		if (ends_with(name, (size_t)len, units[i]))
-			fprintf(out, "# UNIT openvgpu_%.*s %s\n", len, name, units[i]);
-	fprintf(out, "# HELP openvgpu_%.*s %s\n", len, name, help);
-}
-
-static void print_family(FILE *out, const struct view_column *c, bool open)
-{
-	size_t n = strlen(c->metric);
-	bool counter = ends_with(c->metric, n, "_total");
-	int len = (int)(open && counter ? n - strlen("_total") : n); /* OpenMetrics names a counter without it */
-
-	print_head(out, c->metric, len, counter ? "counter" : "gauge", c->title, open);
-}
-
 /* {vm="a" and whatever follows. What else is known of it is labels of its info alone. */
 static void print_labels(FILE *out, const char *label, json_t *row)
 {
 	fprintf(out, "{%s=\"", label);
-	print_label(out, json_string_value(json_object_get(row, "name")));
+	metric_text(out, json_string_value(json_object_get(row, "name")));
 	fputc('"', out);
 }
 
@@ -272,7 +234,7 @@ static void print_info(FILE *out, const struct view_info *info, json_t *row)
 			view_cell(c, row, cell);
 		else
 			cell[0] = 0;
-		print_label(out, json_is_string(v) ? json_string_value(v) : cell);
+		metric_text(out, json_is_string(v) ? json_string_value(v) : cell);
 		fputc('"', out);
 	}
 	fputs("} 1\n", out);
@@ -283,8 +245,7 @@ void view_info_print(FILE *out, json_t *rows, const struct view_info *info, bool
 	size_t i;
 	json_t *row;
 
-	fprintf(out, "# TYPE openvgpu_%s%s\n# HELP openvgpu_%s%s %s\n", info->family, open ? " info" : "_info gauge",
-		info->family, open ? "" : "_info", info->title);
+	metric_info_head(out, info->family, info->title, open);
 	json_array_foreach(rows, i, row)
 		print_info(out, info, row);
 }
@@ -297,7 +258,7 @@ void view_metrics_print(FILE *out, json_t *data, const struct view_column *colum
 	for (const struct view_column *c = columns; c->key; c++) {
 		if (!c->metric)
 			continue;
-		print_family(out, c, open);
+		metric_head(out, c->metric, NULL, c->title, open);
 		if (!label)
 			fprintf(out, "openvgpu_%s %.17g\n", c->metric, metric_value(c, data));
 		json_array_foreach(label ? data : NULL, i, row) {
@@ -341,7 +302,7 @@ void view_histograms_print(FILE *out, json_t *data, bool open)
 	json_t *edges = json_object_get(data, "edges_seconds"), *row;
 
 	for (size_t k = 0, i; k < sizeof(families) / sizeof(*families); k++) {
-		print_head(out, families[k].metric, (int)strlen(families[k].metric), "histogram", families[k].help, open);
+		metric_head(out, families[k].metric, "histogram", families[k].help, open);
 		json_array_foreach(json_object_get(data, "vms"), i, row)
 			print_histogram(out, families[k].metric, edges, row, json_object_get(row, families[k].key));
 	}

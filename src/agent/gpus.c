@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/gpus.h"
+#include "admin/metric.h"
 #include "base/log.h"
 #include "nvml/child.h"
 #include "nvml/history.h"
@@ -155,40 +156,10 @@ void gpus_stop(void)
 
 /* ---- pages ---- */
 
-static bool ends_with(const char *s, const char *end)
-{
-	size_t n = strlen(s), m = strlen(end);
-
-	return n > m && !strcmp(s + n - m, end);
-}
-
-static void head(FILE *out, const char *name, const char *what, bool open)
-{
-	static const char *const units[] = {"celsius", "watts", "joules", "hertz", "ratio", "bytes", "seconds"};
-	bool counter = ends_with(name, "_total");
-	char family[96];
-
-	snprintf(family, sizeof(family), "%.*s", (int)(strlen(name) - (open && counter ? strlen("_total") : 0)), name);
-	fprintf(out, "# TYPE openvgpu_%s %s\n", family, counter ? "counter" : "gauge");
-	for (size_t i = 0; open && i < sizeof(units) / sizeof(*units); i++)
-		if (ends_with(family, units[i]))
-			fprintf(out, "# UNIT openvgpu_%s %s\n", family, units[i]);
-	fprintf(out, "# HELP openvgpu_%s %s\n", family, what);
-}
-
-static void text(FILE *out, const char *s)
-{
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			fputc('\\', out);
-		fputc(*s, out);
-	}
-}
-
 static void labels(FILE *out, unsigned i, const struct gpu *gpu)
 {
 	fprintf(out, "gpu=\"%u\",uuid=\"", i);
-	text(out, gpu->uuid);
+	metric_text(out, gpu->uuid);
 	fputc('"', out);
 }
 
@@ -201,32 +172,44 @@ static void own_metrics(FILE *out, bool open)
 		{"nvml_up", "1: NVML answered the last time", g.sample.rc == 0},
 		{"nvml_samples_total", "Samples of all GPUs", (double)g.samples},
 		{"nvml_process_starts_total", "Starts of the process that asks NVML", (double)g.starts},
-		{"nvml_failed_calls", "Calls of NVML that failed since that process was started", (double)g.sample.failures},
+		{"nvml_failed_calls_total", "Calls of NVML that failed", (double)g.sample.failures},
 		{"nvml_last_success_timestamp_seconds", "When NVML answered last, since 1970", g.at},
 	};
 
 	for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++) {
-		head(out, own[i].name, own[i].what, open);
+		metric_head(out, own[i].name, NULL, own[i].what, open);
 		fprintf(out, "openvgpu_%s %.17g\n", own[i].name, own[i].value);
 	}
+}
+
+/* Why it answers or not: a host without NVIDIA's driver is well, one whose driver hangs is not. */
+static void status_metric(FILE *out, bool open)
+{
+	static const char *const names[] = {"answers", "absent", "no_driver", "hangs", "fails"};
+	int rc = g.sample.rc;
+	unsigned is = rc == 0 ? 0 : rc == -ENOENT ? 1 : rc == NV_DRIVER_NOT_LOADED ? 2 : rc == -ETIMEDOUT ? 3 : 4;
+
+	metric_head(out, "nvml_status", NULL, "1: how it is with NVML; absent: not installed", open);
+	for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++)
+		fprintf(out, "openvgpu_nvml_status{status=\"%s\"} %d\n", names[i], i == is);
 }
 
 static void info_metric(FILE *out, bool open)
 {
 	if (!g.sample.gpus)
 		return;
-	fprintf(out, "# TYPE openvgpu_gpu%s\n# HELP openvgpu_gpu%s What GPU it is\n", open ? " info" : "_info gauge", open ? "" : "_info");
+	metric_info_head(out, "gpu", "What GPU it is", open);
 	for (unsigned i = 0; i < g.sample.gpus; i++) {
 		const struct gpu *gpu = &g.sample.gpu[i];
 
 		fputs("openvgpu_gpu_info{", out);
 		labels(out, i, gpu);
 		fputs(",pci_bus_id=\"", out);
-		text(out, gpu->bus_id);
+		metric_text(out, gpu->bus_id);
 		fputs("\",model=\"", out);
-		text(out, gpu->name);
+		metric_text(out, gpu->name);
 		fputs("\",driver_version=\"", out);
-		text(out, g.sample.driver);
+		metric_text(out, g.sample.driver);
 		fputs("\"} 1\n", out);
 	}
 }
@@ -243,7 +226,7 @@ static void value_metric(FILE *out, unsigned v, bool open)
 			continue;
 		snprintf(name, sizeof(name), "gpu_%s", gpu_values[v].key);
 		if (!begun)
-			head(out, name, gpu_values[v].what, open);
+			metric_head(out, name, NULL, gpu_values[v].what, open);
 		begun = true;
 		fprintf(out, "openvgpu_%s{", name);
 		labels(out, i, gpu);
@@ -263,13 +246,13 @@ static void instance_metric(FILE *out, size_t at, const char *name, const char *
 			if (n < 0)
 				continue;
 			if (!begun)
-				head(out, name, what, open);
+				metric_head(out, name, NULL, what, open);
 			begun = true;
 			fprintf(out, "openvgpu_%s{", name);
 			labels(out, i, &g.sample.gpu[i]);
 			fprintf(out, ",mig=\"%u\",gpu_instance=\"%lld\",compute_instance=\"%lld\",mig_uuid=\"", k, (long long)m->gpu_instance,
 				(long long)m->compute_instance);
-			text(out, m->uuid);
+			metric_text(out, m->uuid);
 			fprintf(out, "\"} %lld\n", (long long)n);
 		}
 }
@@ -278,6 +261,7 @@ void gpus_metrics(FILE *out, bool open)
 {
 	pthread_mutex_lock(&g.lock);
 	own_metrics(out, open);
+	status_metric(out, open);
 	info_metric(out, open);
 	for (unsigned v = 0; v < GPU_VALUES; v++)
 		value_metric(out, v, open);
@@ -309,14 +293,11 @@ json_t *gpus_page(void)
 	return page;
 }
 
-bool gpus_add_problems(json_t *problems)
+void gpus_add_problems(json_t *problems)
 {
-	size_t before = json_array_size(problems);
-
 	pthread_mutex_lock(&g.lock);
-	if (g.sample.rc == -ETIMEDOUT || g.sample.rc == NV_GPU_IS_LOST)
+	if (g.sample.rc && g.sample.rc != -ENOENT && g.sample.rc != NV_DRIVER_NOT_LOADED)
 		json_array_append_new(problems, json_pack("{s:s, s:s}", "what", "GPUs", "text", gpu_error_text(g.sample.rc)));
 	gpus_problems(&g.sample, problems);
 	pthread_mutex_unlock(&g.lock);
-	return json_array_size(problems) > before;
 }

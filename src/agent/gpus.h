@@ -22,6 +22,6 @@ void gpus_metrics(FILE *out, bool open);
 void gpus_driver(char *version, size_t size);
 /* {nvml: {answers, error, ...}, gpus: [...]}: a new reference. */
 json_t *gpus_page(void);
-/* What is wrong with GPUs, appended to an array of {what, text}; true if anything. */
-bool gpus_add_problems(json_t *problems);
+/* What is wrong with GPUs, appended to an array of {what, text}. No NVML, or no driver loaded, is nothing wrong. */
+void gpus_add_problems(json_t *problems);
 #endif

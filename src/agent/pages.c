@@ -18,7 +18,7 @@ static const struct view_column of_host[] = {
 
 static const struct view_column of_agent[] = {
 	{"up", "1: vgpud answered the last look", VIEW_COUNT, NULL, "up"},
-	{"healthy", "1: vgpud knows of no trouble", VIEW_YES, NULL, "healthy"},
+	{"healthy", "1: no trouble is known, of vgpud or of a GPU; else /healthz names it", VIEW_YES, NULL, "healthy"},
 	{"looks", "Looks at vgpud", VIEW_COUNT, NULL, "agent_looks_total"},
 	{"failures", "Looks that vgpud did not answer", VIEW_COUNT, NULL, "agent_look_failures_total"},
 	{"seconds", "What the last look took", VIEW_SECONDS, NULL, "agent_look_seconds"},
@@ -66,14 +66,26 @@ static void print_vgpud(FILE *f, const struct state *s, bool open)
 	view_histograms_print(f, s->histograms, open);
 }
 
+/* What is wrong: vgpud's own view, and the GPUs, which vgpud does not ask. */
+static json_t *problems(const struct state *s)
+{
+	json_t *all = s->status ? json_deep_copy(json_object_get(s->health, "problems"))
+				: json_pack("[{s:s, s:s}]", "what", "vgpud", "text", s->error);
+
+	gpus_add_problems(all);
+	return all;
+}
+
 static char *metrics(const struct state *s, size_t *len, bool open)
 {
-	json_t *own = json_pack("{s:i, s:b, s:I, s:I, s:f, s:f}", "up", s->status != NULL, "healthy",
-				json_is_true(json_object_get(s->health, "healthy")), "looks", (json_int_t)s->looks,
-				"failures", (json_int_t)s->failures, "seconds", s->seconds, "at", (double)s->at_ms / 1e3);
+	json_t *trouble = problems(s);
+	json_t *own = json_pack("{s:i, s:b, s:I, s:I, s:f, s:f}", "up", s->status != NULL, "healthy", json_array_size(trouble) == 0,
+				"looks", (json_int_t)s->looks, "failures", (json_int_t)s->failures, "seconds", s->seconds, "at",
+				(double)s->at_ms / 1e3);
 	char *text = NULL;
 	FILE *f = open_memstream(&text, len);
 
+	json_decref(trouble);
 	if (!f) {
 		json_decref(own);
 		return NULL;
@@ -120,11 +132,10 @@ static char *json_page(json_t *o, size_t *len)
 
 char *page_health(const struct state *s, size_t *len)
 {
-	json_t *problems = s->status ? json_deep_copy(json_object_get(s->health, "problems"))
-				     : json_pack("[{s:s, s:s}]", "what", "vgpud", "text", s->error);
-	bool gpus = gpus_add_problems(problems), ok = json_is_true(json_object_get(s->health, "healthy")) && !gpus;
+	json_t *all = problems(s);
+	bool ok = json_array_size(all) == 0;
 
-	return json_page(json_pack("{s:s, s:o}", "status", !s->status ? "down" : ok ? "ok" : "degraded", "problems", problems), len);
+	return json_page(json_pack("{s:s, s:o}", "status", !s->status ? "down" : ok ? "ok" : "degraded", "problems", all), len);
 }
 
 char *page_capacity(const struct state *s, size_t *len)

@@ -542,7 +542,7 @@ const char *gpu_error_text(int rc)
 		{-EPIPE, "NVML ended its process"},
 		{-EPROTO, "NVML spoilt its process"},
 		{NV_NO_PERMISSION, "NVML: no permission: /dev/nvidiactl and /dev/nvidia* must be readable and writable"},
-		{9, "NVML: the driver is not loaded: modprobe nvidia"},
+		{NV_DRIVER_NOT_LOADED, "NVML: the driver is not loaded: modprobe nvidia"},
 		{NV_FUNCTION_NOT_FOUND, "NVML: the library has no nvmlInit_v2"},
 		{NV_GPU_IS_LOST, "NVML: a GPU is lost: reset it or the machine"},
 		{18, "NVML: library and driver are of different versions: reboot, or reload the driver"},

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 
-from agent import families
+from agent import families, vgpud
 
 BUILD = pathlib.Path(os.environ['VGPU_BUILD'])
 AGENT = BUILD / 'src/agent/vgpu-agent'
@@ -29,9 +29,9 @@ OPEN = {'Accept': 'application/openmetrics-text'}
 
 
 class Agent:
-    """vgpu-agent without vgpud: what it says of GPUs does not depend on it."""
+    """vgpu-agent, without vgpud unless told: what it says of GPUs does not depend on it."""
 
-    def __init__(self, capture='h200', gpus=1, fault=None):
+    def __init__(self, capture='h200', gpus=1, fault=None, run=None):
         self.tmp = tempfile.TemporaryDirectory(prefix='gpus.')
         d = pathlib.Path(self.tmp.name)
         d.chmod(0o755)
@@ -49,7 +49,7 @@ class Agent:
             env.update(LD_LIBRARY_PATH=str(d / 'lib'), FAKE_NVML_CAPTURE=str(d / 'capture'))
         if fault:
             env['FAKE_NVML'] = fault
-        words = [str(AGENT), '--run-dir', str(d), '--listen', '127.0.0.1:0', '--token-file', str(d / 'token')]
+        words = [str(AGENT), '--run-dir', str(run or d), '--listen', '127.0.0.1:0', '--token-file', str(d / 'token')]
         if os.geteuid() == 0:
             words += ['--user', 'nobody']
         self.process = subprocess.Popen(words, stderr=subprocess.PIPE, env=env)
@@ -233,6 +233,32 @@ def test_faults():
         assert '83:00.0' in (text := a.ask('/healthz')) and '84:00.0' not in text, text
 
 
+def test_healthy():
+    """The metric and the page say the same, and why NVML is silent is told apart."""
+    def told(a):
+        """Of two moments at which nothing changes: one look renders the metric, and then the page."""
+        metric, page = a.metrics()['openvgpu_healthy'][None], json.loads(a.ask('/healthz'))['status']
+        return metric == 1 if page == {0: 'degraded', 1: 'ok'}[metric] else None
+
+    def status(a):
+        return [k for k, v in a.metrics()['openvgpu_nvml_status'].items() if v]
+
+    with vgpud() as d, Agent('h200', 2, run=d.run) as a:
+        a.until('it is well', lambda p: len(p['gpus']) == 2 and told(a))
+        assert status(a) == ['answers']
+        a.control.write_text('EventSetWait_v2:0:xid=43')
+        a.until("a program's Xid", lambda p: p['gpus'][0]['xid_errors_total'] == 1)
+        a.health('the next look')
+        assert told(a), 'an error of one program is trouble of the host'
+        a.control.write_text('DeviceGetCount_v2:0:gone')
+        a.until('their loss', lambda p: told(a) is False)
+        assert len(a.metrics()['openvgpu_gpu_lost']) == 2
+        a.control.write_text('')
+        a.until('their return', lambda p: told(a))
+        a.control.write_text('DeviceGetPowerUsage:0:hang')
+        a.until('its silence', lambda p: status(a) == ['hangs'] and told(a) is False)
+
+
 def test_hang_and_crash():
     with Agent('h200') as a:
         a.until('a GPU', lambda p: p['gpus'])
@@ -249,6 +275,7 @@ def test_hang_and_crash():
         a.until('its end', lambda p: not p['nvml']['answers'] and 'ended' in p['nvml']['error'])
         a.until('another child', lambda p: p['nvml']['answers'])
         assert a.metrics()['openvgpu_nvml_process_starts'][None] == 3
+        assert 'openvgpu_nvml_failed_calls' in a.metrics()
 
 
 def cpu_seconds(pid):
@@ -282,12 +309,13 @@ def test_absent():
     with Agent(None) as a:
         p = a.until('its word', lambda p: 'not installed' in p['nvml'].get('error', ''))
         assert p['gpus'] == [] and a.metrics()['openvgpu_nvml_up'] == {None: 0}
+        assert [k for k, v in a.metrics()['openvgpu_nvml_status'].items() if v] == ['absent']
         a.read_log(rb'libnvidia-ml.so.1 is not installed')
         assert json.loads(a.ask('/healthz'))['status'] == 'down'  # no vgpud here; no GPU is no trouble
 
 
 def main():
-    for test in (test_values, test_page_size, test_mig, test_faults, test_hang_and_crash, test_cost, test_absent):
+    for test in (test_values, test_page_size, test_mig, test_faults, test_healthy, test_hang_and_crash, test_cost, test_absent):
         test()
         print('ok', test.__name__, flush=True)
 

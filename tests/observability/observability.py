@@ -112,6 +112,22 @@ def gpu_names():
     return {'openvgpu_gpu_info'} | {'openvgpu_gpu_' + k for k in re.findall(r'^V\(\w+, "(\w+)"', table, re.M)}
 
 
+def test_gpu_pages():
+    """Of GPUs that are well, of MIG devices, of one that is lost: every page is one that Prometheus and the strict parser take."""
+    import gpus
+    for capture, count, fault, least in (('h200', 8, '', 40), ('h200-mig', 1, '', 20), ('h200', 2, 'DeviceGetCount_v2:0:gone=0', 40)):
+        with gpus.Agent(capture, count) as a:
+            a.until('GPUs', lambda p: len(p['gpus']) == count)
+            a.control.write_text(fault)
+            if fault:
+                a.until('the loss', lambda p: p['gpus'][0].get('lost') == 1)
+            strict, names = check_page(a.ask('/metrics'), a.ask('/metrics', **OPENMETRICS))
+        shown = {n for n in names if n.startswith('openvgpu_gpu_') and not n.startswith('openvgpu_gpu_mig_memory_')}
+        assert not shown - gpu_names(), shown - gpu_names()
+        assert len(strict) >= least and 'openvgpu_nvml_status' in strict, (len(strict), strict)
+        assert ('openvgpu_gpu_mig_memory_used_bytes' in names) == (capture == 'h200-mig')
+
+
 def test_live_page():
     with agent.vgpud() as d, agent.Agent(d.run) as a:
         d.ok('register-vm', name='one', quota=16 << 20)
@@ -161,7 +177,7 @@ def main():
     except ImportError:
         print('prometheus_client is not installed (Debian: python3-prometheus-client)')
         return 77
-    for test in (test_rules, test_runbook, test_dashboard, test_live_page, test_audit):
+    for test in (test_rules, test_runbook, test_dashboard, test_live_page, test_gpu_pages, test_audit):
         test()
         print('ok', test.__name__, flush=True)
     return 0
