@@ -212,7 +212,8 @@ const struct view_column view_device_metrics[] = {
 	{"losses", "Times it was found broken", VIEW_COUNT, NULL, "device_losses_total"},
 	{"waiting_vms", "VMs that wait for the device now", VIEW_COUNT, NULL, "scheduler_waiting_vms"},
 	{"lease_holders", "Programs that hold it now: more than one when a unit overruns", VIEW_COUNT, NULL, "scheduler_holders"},
-	{"handover_mean_us", "Mean wait for a hand-over", VIEW_MICROSECONDS, NULL, "device_handover_wait_mean_seconds"},
+	{"handover_wait_seconds", "Time from asking to giving, of all hand-overs", VIEW_SECONDS, NULL, "device_handover_wait_seconds_total"},
+	{"units_in_flight", "Units of work taken from rings and not ended, as executors claim", VIEW_COUNT, NULL, "device_units_in_flight"},
 	{NULL}};
 
 const struct view_column view_pools[] = {

@@ -53,12 +53,26 @@ static void print_versions(FILE *f, json_t *vgpud, bool open)
 	json_decref(rows);
 }
 
+static void print_faults(FILE *f, json_t *kinds, bool open)
+{
+	static const struct view_column columns[] = {
+		{"faults", "Faults of all VMs since vgpud started", VIEW_COUNT, NULL, "faults_total"}, {NULL}};
+	json_t *rows = json_array(), *n;
+	const char *kind;
+
+	json_object_foreach(kinds, kind, n)
+		json_array_append_new(rows, json_pack("{s:s, s:O}", "name", kind, "faults", n));
+	view_metrics_print(f, rows, columns, "kind", open);
+	json_decref(rows);
+}
+
 static void print_vgpud(FILE *f, const struct state *s, bool open)
 {
 	json_t *devices = json_object_get(s->status, "devices");
 
 	add_driver_versions(devices, json_object_get(s->status, "version"));
 	view_metrics_print(f, s->status, of_host, NULL, open);
+	print_faults(f, json_object_get(s->status, "faults"), open);
 	view_info_print(f, devices, &view_device_info, open);
 	view_metrics_print(f, devices, view_device_metrics, "device", open);
 	view_info_print(f, s->vms, &view_vm_info, open);

@@ -110,7 +110,8 @@ LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\.)*)"')
 SUBJECTS = {'openvgpu_vm_': ['vm'], 'openvgpu_doctor_results': ['result'], 'openvgpu_doctor_check': ['id', 'severity'],
             'openvgpu_doctor_exit': ['mode'], 'openvgpu_device_': ['device'], 'openvgpu_scheduler_': ['device'],
             'openvgpu_gpu_mig_memory': ['gpu', 'uuid', 'mig', 'gpu_instance', 'compute_instance', 'mig_uuid'],
-            'openvgpu_gpu': ['gpu', 'uuid'], 'openvgpu_agent_requests': ['code'], 'openvgpu_nvml_status': ['status']}
+            'openvgpu_gpu': ['gpu', 'uuid'], 'openvgpu_agent_requests': ['code'], 'openvgpu_nvml_status': ['status'],
+            'openvgpu_faults': ['kind']}
 
 
 def labels_of(text, name, kind):

@@ -419,6 +419,7 @@ def test_job_timeout_of_one_vm():
         endless = spinner(v, 'a', '0')
         assert endless.stdout.readline() == 'started\n'
         wait_for('it computes', lambda: v.ok('show-vm', name='a')['device_seconds'] > 0.1)
+        assert v.ok('status')['devices'][0]['units_in_flight'] == 1
         other = spinner(v, 'b', '10')
         assert other.stdout.readline() == 'started\n'
         began = time.monotonic()
@@ -427,6 +428,7 @@ def test_job_timeout_of_one_vm():
         assert endless.returncode == 1 and ' 702' in out, out
         assert time.monotonic() - began < 15
         assert [f['kind'] for f in v.ok('faults')] == ['timeout'] and v.ok('show-vm', name='b')['faults'] == 0
+        assert v.ok('status')['faults'] == {'crash': 0, 'protocol': 0, 'timeout': 1}
         other.send_signal(signal.SIGTERM)
         other.communicate(timeout=60)
         assert other.returncode == 0

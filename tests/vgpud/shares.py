@@ -53,6 +53,8 @@ def main():
     for (name, asked), n in zip(ASKED.items(), launches):
         print(f'{name:7} asked {100 * asked:5.1f} %  by the clock {100 * got[name]:5.1f} %  launches {n}')
     print(f'{status["handovers"]} hand-overs, {status["handover_mean_us"]:.0f} us from asking to giving on average')
+    device = status['devices'][0]
+    assert abs(1e6 * device['handover_wait_seconds'] - device['handovers'] * device['handover_mean_us']) < 1, device
     assert not as_asked(dict.fromkeys(ASKED, 1 / len(ASKED)))
     return 0 if as_asked(got) else 1
 

@@ -187,8 +187,13 @@ struct device {
 	char probe_text[IPC_TEXT_LEN]; /* why the probe failed */
 };
 
+/* Those of enum vgpu_error that a guest is charged with have a name; others NULL. */
+#define FAULTS (VGPU_ERR_TIMEOUT + 1)
+extern const char *const fault_names[FAULTS];
+
 struct broker {
 	struct loop loop;
+	uint64_t faults[FAULTS]; /* of all VMs, since its start */
 	struct vgpud_config cfg;
 	struct msg_chan keeper;
 	struct loop_io look_io; /* end of the window in which answers to those who may only look are counted */

@@ -320,7 +320,7 @@ static uint32_t exit_fault(const struct bexec *x, const struct ipc_exited *m)
 	return is_fault(exit_error(x, m)) ? exit_error(x, m) : VGPU_ERR_NONE;
 }
 
-static const char *const fault_names[] = {
+const char *const fault_names[FAULTS] = {
 	[VGPU_ERR_EXECUTOR_CRASHED] = "crash", [VGPU_ERR_PROTOCOL] = "protocol", [VGPU_ERR_TIMEOUT] = "timeout",
 };
 
@@ -329,6 +329,7 @@ static void on_fault(struct vm *vm, uint32_t error)
 	unsigned long long limit = vm_fault_limit(vm);
 	bool too_many = vm_fault(vm, now_ns());
 
+	vm->broker->faults[error]++;
 	event_add(vm->broker, "fault", vm->set.name, "%s", fault_names[error]);
 	if (too_many) {
 		log_error("VM %s: %llu faults in %llu s: quarantined until vgpu-admin clear-quarantine", vm->set.name,

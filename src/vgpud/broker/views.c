@@ -147,9 +147,27 @@ static json_t *peers_of(const struct device *d)
 	return names;
 }
 
+/* Units taken from rings and not yet ended, as executors claim. */
+static uint64_t in_flight(const struct device *d)
+{
+	uint64_t sum = 0;
+
+	list_for_each(it, &d->broker->execs) {
+		const struct bexec *x = list_entry(it, struct bexec, node);
+		uint64_t ended, begun;
+
+		if (x->device != d || !x->page)
+			continue;
+		ended = atomic_load(&x->page->units_ended); /* first: it never passes the other */
+		begun = atomic_load(&x->page->units_begun);
+		sum += begun > ended && begun - ended <= UINT32_MAX ? begun - ended : 0;
+	}
+	return sum;
+}
+
 json_t *device_view(const struct device *d)
 {
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:b, s:I, s:I}",
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:b, s:I, s:I}",
 		"name", d->name, "model", d->info.name, "backend", d->cpu ? "softcuda" : "nvidia",
 		"pool", d->pool->name, "policy", d->sched.concurrent ? "concurrent" : "exclusive",
 		"state", device_state_name(d), "reason", d->reason, "uuid", d->id.uuid, "pci", d->pci, "numa_node",
@@ -159,6 +177,10 @@ json_t *device_view(const struct device *d)
 		(json_int_t)d->handovers, "handover_mean_us", handover_us(d->handovers, d->handover_wait_ns), "busy_seconds",
 		(double)d->sched.busy / 1e9, "losses", (json_int_t)d->losses, "serves", device_serves(d), "waiting_vms",
 		(json_int_t)d->sched.heap_len, "lease_holders", (json_int_t)d->sched.holders);
+
+	json_object_update_new(o, json_pack("{s:f, s:I}", "handover_wait_seconds", (double)d->handover_wait_ns / 1e9, "units_in_flight",
+					    (json_int_t)in_flight(d)));
+	return o;
 }
 
 json_t *pool_view(const struct pool *p)
@@ -227,6 +249,17 @@ json_t *health_view(struct broker *b)
 	return json_pack("{s:b, s:o}", "healthy", json_array_size(problems) == 0, "problems", problems);
 }
 
+/* Of all VMs since the broker started, also of those that are gone. */
+static json_t *faults_view(const struct broker *b)
+{
+	json_t *kinds = json_object();
+
+	for (unsigned i = 0; i < FAULTS; i++)
+		if (fault_names[i])
+			json_object_set_new(kinds, fault_names[i], json_integer((json_int_t)b->faults[i]));
+	return kinds;
+}
+
 void scheduler_view(json_t *o, struct broker *b)
 {
 	uint64_t busy = 0, waiting = 0, holders = 0;
@@ -239,8 +272,8 @@ void scheduler_view(json_t *o, struct broker *b)
 		waiting += s->heap_len;
 		holders += s->holders;
 	}
-	json_object_update_new(o, json_pack("{s:I, s:I, s:f}", "waiting_vms", (json_int_t)waiting, "lease_holders",
-					    (json_int_t)holders, "busy_seconds", (double)busy / 1e9));
+	json_object_update_new(o, json_pack("{s:I, s:I, s:f, s:o}", "waiting_vms", (json_int_t)waiting, "lease_holders",
+					    (json_int_t)holders, "busy_seconds", (double)busy / 1e9, "faults", faults_view(b)));
 }
 
 static const char *what_is_used(const struct broker *b)
