@@ -1,10 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Rules, dashboard and runbook against Prometheus' own tools and the live page of an agent.
+"""Rules, dashboard and runbook against Prometheus' own tools and the live pages of an agent.
+
+usage: observability.py FAKE-NVML CAPTURE-FOLDER   (those of tests/nvml)
 
 The dashboard, beside Grafana's schema (dashboard_schema.py): every expression is one promtool can parse, every metric exists
 on the live page, panels do not overlap, ids and names are unique, and it is what its table of panels says.
 """
+import importlib.util
 import json
 import pathlib
 import re
@@ -114,7 +117,9 @@ def gpu_names():
 
 def test_gpu_pages():
     """Of GPUs that are well, of MIG devices, of one that is lost: every page is one that Prometheus and the strict parser take."""
-    import gpus
+    spec = importlib.util.spec_from_file_location('agent_gpus', HERE.parent / 'agent/gpus.py')  # tests/vgpud has one, too
+    gpus = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(gpus)
     for capture, count, fault, least in (('h200', 8, '', 40), ('h200-mig', 1, '', 20), ('h200', 2, 'DeviceGetCount_v2:0:gone=0', 40)):
         with gpus.Agent(capture, count) as a:
             a.until('GPUs', lambda p: len(p['gpus']) == count)
