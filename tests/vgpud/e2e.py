@@ -419,7 +419,7 @@ def test_job_timeout_of_one_vm():
         endless = spinner(v, 'a', '0')
         assert endless.stdout.readline() == 'started\n'
         wait_for('it computes', lambda: v.ok('show-vm', name='a')['device_seconds'] > 0.1)
-        assert v.ok('status')['devices'][0]['units_in_flight'] == 1
+        assert v.ok('status')['devices'][0]['units_in_flight'] >= 1, v.ok('status')['devices']
         other = spinner(v, 'b', '10')
         assert other.stdout.readline() == 'started\n'
         began = time.monotonic()
