@@ -79,7 +79,7 @@ static bool pause_for(int seconds)
 	struct timespec until;
 	bool stop;
 
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += seconds;
 	pthread_mutex_lock(&g.lock);
 	while (!g.stop && pthread_cond_timedwait(&g.wake, &g.lock, &until) != ETIMEDOUT)
@@ -140,6 +140,12 @@ static void *run(void *arg)
 
 int gpus_start(void)
 {
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&g.wake, &attr);
+	pthread_condattr_destroy(&attr);
 	return pthread_create(&g.thread, NULL, run, NULL);
 }
 

@@ -152,20 +152,6 @@ char *page_health(const struct state *s, size_t *len)
 	return json_page(json_pack("{s:s, s:o}", "status", !s->status ? "down" : ok ? "ok" : "degraded", "problems", all), len);
 }
 
-char *page_capacity(const struct state *s, size_t *len)
-{
-	json_t *o = json_object();
-	static const char *const keys[] = {"device", "policy", "device_memory", "device_memory_reserved", "bar_budget",
-					   "bar_reserved", "vms"};
-
-	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
-		json_object_set(o, keys[i], json_object_get(s->status, keys[i]));
-	json_object_set_new(o, "device_memory_free",
-			    json_integer(json_integer_value(json_object_get(s->status, "device_memory")) -
-					 json_integer_value(json_object_get(s->status, "device_memory_reserved"))));
-	return json_page(o, len);
-}
-
 /* The rows of vgpud with these keys only. */
 static json_t *pick(json_t *rows, const char *const *keys)
 {
@@ -180,6 +166,47 @@ static json_t *pick(json_t *rows, const char *const *keys)
 		json_array_append_new(all, o);
 	}
 	return all;
+}
+
+static json_int_t number(json_t *o, const char *key)
+{
+	return json_integer_value(json_object_get(o, key));
+}
+
+/* Each device's own: a VM is on one, so what is free of several is no room for one. */
+static json_t *capacities(json_t *devices, json_int_t *largest)
+{
+	static const char *const keys[] = {"name", "pool", "state", "memory", "memory_reserved", "reservation", NULL};
+	json_t *rows = pick(devices, keys), *row;
+	size_t i;
+
+	*largest = 0;
+	json_array_foreach(rows, i, row) {
+		const char *state = json_string_value(json_object_get(row, "state"));
+		json_int_t left = number(row, "memory") - number(row, "memory_reserved");
+
+		json_object_set_new(row, "memory_free", json_integer(left));
+		if (left > *largest && state && !strcmp(state, "up"))
+			*largest = left;
+	}
+	return rows;
+}
+
+char *page_capacity(const struct state *s, size_t *len)
+{
+	json_t *o = json_object();
+	json_int_t largest;
+	static const char *const keys[] = {"device", "policy", "device_memory", "device_memory_reserved", "bar_budget",
+					   "bar_reserved", "vms"};
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
+		json_object_set(o, keys[i], json_object_get(s->status, keys[i]));
+	json_object_set_new(o, "device_memory_free",
+			    json_integer(json_integer_value(json_object_get(s->status, "device_memory")) -
+					 json_integer_value(json_object_get(s->status, "device_memory_reserved"))));
+	json_object_set_new(o, "devices", capacities(json_object_get(s->status, "devices"), &largest));
+	json_object_set_new(o, "largest_free", json_integer(largest));
+	return json_page(o, len);
 }
 
 char *page_gpus(const struct state *s, size_t *len)
@@ -205,7 +232,7 @@ char *page_usage(const struct state *s, size_t *len)
 
 char *page_assignments(const struct state *s, size_t *len)
 {
-	static const char *const keys[] = {"name", "id", "priority", "weight", "share", "quota", "status", NULL};
+	static const char *const keys[] = {"name", "id", "pool", "device", "priority", "weight", "share", "quota", "status", NULL};
 
 	return json_page(pick(s->vms, keys), len);
 }
