@@ -25,7 +25,7 @@ struct events {
 
 /* vm: its name, or "" for the whole. */
 void event_add(struct broker *b, const char *kind, const char *vm, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+	__attribute__((format(printf, 4, 5), nonnull));
 /* Those after `since`, oldest first. */
 json_t *events_after(const struct events *ev, uint64_t since);
 uint64_t wall_ms(void);
