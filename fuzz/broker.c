@@ -599,6 +599,7 @@ static void start(void)
 /* The keeper says that all is replayed, and the probe what the device is. */
 static void settle(void)
 {
+	const struct ipc_synced synced = {.serving = 1};
 	struct ipc_x_device d = { .info = { .name = "fuzz", .total_mem = 8ull << 30 } };
 	struct {
 		uint16_t type, n_fds;
@@ -606,7 +607,7 @@ static void settle(void)
 		struct ipc_x_device d;
 	} __attribute__((packed)) m = { IPC_X_DEVICE, 0, sizeof(d), d };
 
-	MUST(!msg_send(&keeper, IPC_SYNCED, NULL, 0, NULL, 0));
+	MUST(!msg_send(&keeper, IPC_SYNCED, &synced, sizeof(synced), NULL, 0));
 	serve_keeper();
 	if (execs[0].id && send(execs[0].sock, &m, sizeof(m), 0) != sizeof(m))
 		MUST(0);

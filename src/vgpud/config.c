@@ -343,7 +343,22 @@ struct vgpu_err *config_fixed(const struct vgpud_config *old, const struct vgpud
 	return NULL;
 }
 
-struct vgpu_err *config_reload(const struct vgpud_config *old, const struct config_source *from, struct vgpud_config *out)
+struct vgpu_err *config_fits(const struct vgpud_config *old, const struct vgpud_config *fresh, uint64_t bars, uint64_t overhead_max)
+{
+	char t[2][24];
+
+	if (fresh->bar_budget < old->bar_budget && fresh->bar_budget < bars)
+		return err_new("bar-budget: registered VMs reserve %s, more than %s; nothing was changed",
+			       units_size_text(bars, t[0], 24), units_size_text(fresh->bar_budget, t[1], 24));
+	if (fresh->context_overhead > old->context_overhead && fresh->context_overhead > overhead_max)
+		return err_new("context-overhead: beside the quotas of registered VMs there is room for at most %s each, not for %s; "
+			       "nothing was changed", units_size_text(overhead_max, t[0], 24),
+			       units_size_text(fresh->context_overhead, t[1], 24));
+	return NULL;
+}
+
+struct vgpu_err *config_reload(const struct vgpud_config *old, const struct config_source *from, uint64_t bars, uint64_t overhead_max,
+			       struct vgpud_config *out)
 {
 	struct vgpu_err *e;
 
@@ -352,5 +367,7 @@ struct vgpu_err *config_reload(const struct vgpud_config *old, const struct conf
 	e = config_load(out, from);
 	if (!e)
 		e = config_resolve(out);
-	return e ? e : config_fixed(old, out);
+	if (!e)
+		e = config_fixed(old, out);
+	return e ? e : config_fits(old, out, bars, overhead_max);
 }

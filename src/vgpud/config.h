@@ -58,8 +58,12 @@ bool config_is_softcuda(const struct vgpud_config *c);
 /* Bytes of softcuda's nth device; 0: its own choice. */
 uint64_t config_softcuda_memory(const struct vgpud_config *c, unsigned n);
 struct vgpu_err *config_load(struct vgpud_config *c, const struct config_source *from);
-/* Read, checked and resolved anew. Refused where a key differs that only a restart can change. */
-struct vgpu_err *config_reload(const struct vgpud_config *old, const struct config_source *from, struct vgpud_config *out);
+/* An error if it has less than registered VMs reserve, and less than the old one: bytes of all their BAR2, and the most
+ * that context-overhead can be. */
+struct vgpu_err *config_fits(const struct vgpud_config *old, const struct vgpud_config *fresh, uint64_t bars, uint64_t overhead_max);
+/* Read, checked and resolved anew. Refused where a key differs that only a restart can change, or it does not fit. */
+struct vgpu_err *config_reload(const struct vgpud_config *old, const struct config_source *from, uint64_t bars, uint64_t overhead_max,
+			       struct vgpud_config *out);
 /* An error naming the first such key. */
 struct vgpu_err *config_fixed(const struct vgpud_config *old, const struct vgpud_config *fresh);
 /* Users, groups, driver library: what the machine must have. */

@@ -78,7 +78,7 @@ enum ipc_transport { IPC_IVSHMEM = 0, IPC_UNIX = 1 };
 #define IPC_NO_CONN 0u
 
 struct ipc_conn {
-	uint32_t conn, vm; /* vm 0: named in hello */
+	uint32_t conn, vm; /* vm: its listener's, or MAKE's; 0: named in hello, and not let in yet */
 	uint32_t transport, uid;
 	uint32_t vectors, gone;
 	uint64_t bar_size;
@@ -89,6 +89,11 @@ struct ipc_conn {
 
 struct ipc_id {
 	uint32_t id;
+};
+
+/* serving: an earlier broker was READY, so this one goes on whatever it finds. */
+struct ipc_synced {
+	uint32_t serving;
 };
 
 struct ipc_spawned {
@@ -117,14 +122,23 @@ struct ipc_ready {
 	char text[IPC_TEXT_LEN]; /* !ok: why vgpud cannot start */
 };
 
+/* Of RELOAD and UPGRADE: a configuration with less for registered VMs than they reserve is refused. */
+struct ipc_reserved {
+	uint64_t bars;	       /* bytes of bar-budget */
+	uint64_t overhead_max; /* bytes, the most that context-overhead can be beside their quotas */
+};
+
+#define IPC_OVERHEAD_ANY INT64_MAX
+
 /* Of UPGRADED, too. */
 struct ipc_reloaded {
 	uint32_t ok;
 	char text[IPC_TEXT_LEN]; /* !ok: why nothing was changed */
 };
 
+/* It was let in: a later broker takes the keeper's word for whose it is and asks nothing again. */
 struct ipc_make {
-	uint32_t conn, vectors;
+	uint32_t conn, vm, vectors, pad;
 	uint64_t bar_size;
 };
 

@@ -191,6 +191,9 @@ struct device {
 #define FAULTS (VGPU_ERR_TIMEOUT + 1)
 extern const char *const fault_names[FAULTS];
 
+/* It is asked one at a time, so an answer is the oldest question's. */
+enum keeper_question { KEEPER_RELOAD, KEEPER_UPGRADE, KEEPER_QUESTIONS };
+
 struct broker {
 	struct loop loop;
 	uint64_t faults[FAULTS]; /* of all VMs, since its start */
@@ -202,14 +205,19 @@ struct broker {
 	unsigned look_users;
 	struct loop_io keeper_io, control_io, period_io, unmute_io, limits_io;
 	struct list vms, conns, execs, clients;
-	struct list early; /* peers that came before we are ready */
+	struct list early; /* peers that came before we, or their VM's device, are ready */
 	struct list devices, pools; /* at least one of each once start_loop() is done; the first pool is "default" */
 	struct scrub scrub;
 	struct sqlite3 *db;
 	uint32_t next_exec, next_vm;
 	struct device *waited_device;
-	uint32_t waited_vm; /* id of the VM whose LISTENING a command waits for */
+	uint32_t waited_for; /* what a command waits for: id of the VM whose LISTENING, or number of the question */
+	uint32_t asked[KEEPER_QUESTIONS], answered[KEEPER_QUESTIONS]; /* questions to the keeper; their numbers */
+	bool asking; /* one of them has been sent */
 	bool synced, ready;
+	bool serving; /* an earlier broker was: nothing that is found to be wrong is a reason to end */
+	bool settled; /* enough devices have answered, sockets were asked for */
+	uint64_t synced_at; /* ns */
 	uint64_t refusals_since; /* ns: begin of the window */
 	unsigned refusals;	 /* in it */
 	unsigned listening_pending; /* LISTEN answers awaited before READY */
@@ -225,6 +233,8 @@ struct broker {
 struct vgpu_err *keeper_link_start(struct broker *b);
 void to_keeper(struct broker *b, uint16_t type, const void *p, size_t size);
 void broker_ready(struct broker *b, const char *error);
+/* Its number, for control_answered(). */
+uint32_t keeper_ask(struct broker *b, enum keeper_question q);
 
 /* vm.c */
 struct vm *vm_by_name(struct broker *b, const char *name);
@@ -280,6 +290,7 @@ void vm_settle(struct vm *vm);
 /* health.c */
 const char *device_state_name(const struct device *d);
 bool device_serves(const struct device *d);
+bool device_awaited(const struct device *d); /* it may serve: its first probe has not ended */
 int device_probe(struct device *d, uint32_t what); /* IPC_PROBE or IPC_CHECK; one at a time */
 bool probe_ended(struct bexec *x, const char *why); /* was it one? why: if it did not say so itself */
 void device_suspect(struct device *d, const char *why);
@@ -296,6 +307,7 @@ int conns_init(struct broker *b);
 void conn_announced(struct broker *b, struct msg *m);
 void conn_gone(struct bconn *c);
 void conns_settle(struct broker *b);
+void conns_let_in(struct broker *b); /* a device has answered: who waited for it goes on */
 struct bconn *bconn_by_id(struct broker *b, uint32_t id);
 void conn_maybe_free(struct bconn *c);
 void conn_show_status(struct bconn *c, uint32_t status, uint32_t error);
@@ -347,6 +359,8 @@ struct device *device_absent(struct broker *b, const char *name);
 void devices_leave(struct broker *b);
 bool devices_answered(const struct broker *b); /* every first probe has ended */
 void devices_settle(struct broker *b);
+/* Do registered VMs reserve more than there is? By another device, or less memory, than they were made for. */
+bool devices_overfull(const struct broker *b, char *text, size_t len);
 void devices_reconfigured(struct broker *b); /* quantum and policy, at once */
 void devices_step(struct broker *b, uint64_t now);
 struct device *device_first(const struct broker *b);
@@ -364,9 +378,9 @@ void control_event(struct broker *b); /* one was added: whoever waits for it is 
 /* commands.c */
 /* LISTENING: a new VM's socket; MOVED: that of one that got another number. DENIED: not waiting, but the error is that this user may not. */
 enum command_wait { WAIT_NOT, WAIT_LISTENING, WAIT_MOVED, WAIT_EVENT, WAIT_RELOAD, WAIT_UPGRADE, WAIT_DEVICE, WAIT_DENIED, WAIT_MALFORMED };
-/* Whoever waits for it is told; error NULL: done. */
-void control_answered(struct broker *b, enum command_wait what, const char *error);
-/* *data, an error, or *wait: answered later by control_listening() (VM b->waited_vm) or control_event(). */
+/* Who waits for the answer to this question is told; error NULL: done. */
+void control_answered(struct broker *b, enum command_wait what, uint32_t number, const char *error);
+/* *data, an error, or *wait: answered later by control_listening() (VM b->waited_for) or control_event(). */
 struct vgpu_err *command_run(struct broker *b, const struct asker *who, json_t *q, json_t **data, enum command_wait *wait);
 
 /* commands_device.c: the probe that a command wanted has ended; error NULL: well. */

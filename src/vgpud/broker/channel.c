@@ -126,7 +126,7 @@ static void try_token(struct channel *ch)
 		channel_fail(ch, VGPU_ERR_QUARANTINED);
 		return;
 	}
-	if (vm_take_token(vm, now_ns()))
+	if (!device_awaited(vm->device) && vm_take_token(vm, now_ns()))
 		channel_event(ch, CH_TOKEN);
 }
 
@@ -191,6 +191,8 @@ void channel_look(struct channel *ch)
 {
 	uint32_t w = wanted(ch);
 
+	if (!ch->conn->broker->ready)
+		return; /* nothing can be started yet; conns_settle() looks again */
 	if (ch->state == CH_FREE ? w != 0 : w != ch->generation)
 		channel_event(ch, w ? CH_WANT : CH_CLOSE);
 }

@@ -80,7 +80,7 @@ static struct vgpu_err *cmd_register(const struct call *c, json_t **data)
 	}
 	state_copy(c->broker);
 	vm_listen(vm); /* answered by control_listening(), when its socket is there */
-	c->broker->waited_vm = s.id;
+	c->broker->waited_for = s.id;
 	*c->wait = WAIT_LISTENING;
 	return NULL;
 }
@@ -165,7 +165,7 @@ static struct vgpu_err *cmd_set_id(const struct call *c, json_t **data)
 		b->next_vm = (uint32_t)id + 1;
 	state_copy(b);
 	vm_listen(vm);
-	b->waited_vm = vm->set.id;
+	b->waited_for = vm->set.id;
 	*c->wait = WAIT_MOVED;
 	return NULL;
 }
@@ -220,7 +220,7 @@ static struct vgpu_err *cmd_reload(const struct call *c, json_t **data)
 
 	if (e)
 		return e;
-	to_keeper(c->broker, IPC_RELOAD, NULL, 0);
+	c->broker->waited_for = keeper_ask(c->broker, KEEPER_RELOAD);
 	*c->wait = WAIT_RELOAD;
 	return NULL;
 }
@@ -230,7 +230,7 @@ static struct vgpu_err *cmd_upgrade(const struct call *c, json_t **data)
 {
 	free(command_record(c, (struct change){.object = "", .text = ""}));
 	log_info("upgrade asked for by uid %u", c->who->uid);
-	to_keeper(c->broker, IPC_UPGRADE, NULL, 0);
+	c->broker->waited_for = keeper_ask(c->broker, KEEPER_UPGRADE);
 	*c->wait = WAIT_UPGRADE;
 	return NULL;
 }

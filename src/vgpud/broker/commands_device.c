@@ -195,6 +195,8 @@ static struct vgpu_err *claim(const struct call *c, struct device *d, struct poo
 	char text[COMMAND_TEXT_MAX];
 	struct vgpu_err *e = NULL;
 
+	if (d->wanted) /* what is stored of one that is being assigned would outlive a probe that says no */
+		return err_new("device \"%s\" is being looked at: try again", d->name);
 	if (vm_on(d))
 		return err_new("device \"%s\": VM \"%s\" is on it: vgpu-admin move-vm or set-pool first%s", d->name,
 			       vm_on(d)->set.name, vm_on(d)->next ? ", then let it connect anew" : "");

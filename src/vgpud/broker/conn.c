@@ -64,7 +64,8 @@ static void refuse(struct broker *b, uint32_t conn, uint32_t status, const char 
 
 	snprintf(h.text, sizeof(h.text), "%s", text);
 	log_refusal(b, conn, h.text);
-	to_keeper(b, IPC_HANDOVER, &h, sizeof(h));
+	if (b->ready) /* until then an end is all that may be said */
+		to_keeper(b, IPC_HANDOVER, &h, sizeof(h));
 	to_keeper(b, IPC_CLOSE, &m, sizeof(m));
 }
 
@@ -103,6 +104,11 @@ static void fill_header(const struct bconn *c, struct vgpu_header *h)
 	h->device.total_mem = s->quota;
 	for (unsigned i = 0; i < c->n_channels; i++)
 		h->channel[i] = channel_status(&c->channel[i]);
+	if (c->vm->device->known)
+		return;
+	/* An earlier broker knew it; what it told the guest, or the guest itself, stands. */
+	h->devices = c->header->devices;
+	memcpy(&h->device, &c->header->device, sizeof(h->device));
 }
 
 void conn_show_header(struct bconn *c)
@@ -253,7 +259,7 @@ void conn_gone(struct bconn *c)
 
 /* ---- admission ---- */
 
-static bool hello_ok(struct ipc_conn *m)
+static bool hello_ok(const struct ipc_conn *m)
 {
 	return m->hello_len == sizeof(m->hello) && m->hello.magic == VGPU_UNIX_MAGIC &&
 	       m->hello.version == VGPU_UNIX_VERSION && memchr(m->hello.tenant, 0, sizeof(m->hello.tenant));
@@ -276,6 +282,12 @@ static unsigned count_connections(struct broker *b, const struct vm *vm, bool go
 	return n;
 }
 
+/* As it calls itself; NULL: nobody we know. */
+static struct vm *named(struct broker *b, const struct ipc_conn *m)
+{
+	return m->hello.tenant[0] ? vm_by_name(b, m->hello.tenant) : only_vm(b);
+}
+
 /* Who is this? NULL and *status, text[]: nobody we serve. */
 static struct vm *who_is(struct broker *b, struct ipc_conn *m, uint32_t *status, char *text, size_t len)
 {
@@ -291,7 +303,7 @@ static struct vm *who_is(struct broker *b, struct ipc_conn *m, uint32_t *status,
 	snprintf(text, len, "malformed hello, or not version %u", VGPU_UNIX_VERSION);
 	if (!hello_ok(m))
 		return NULL;
-	vm = m->hello.tenant[0] ? vm_by_name(b, m->hello.tenant) : only_vm(b);
+	vm = named(b, m);
 	*status = VGPU_UNIX_NO_TENANT;
 	snprintf(text, len, "tenant \"%.48s\" is not registered: vgpu-admin register-vm", m->hello.tenant);
 	if (!vm || (vm->set.uid != UINT32_MAX && vm->set.uid != m->uid && m->uid != 0)) {
@@ -381,6 +393,7 @@ static void conn_new(struct broker *b, struct ipc_conn *m)
 		refuse(b, m->conn, VGPU_UNIX_NO_MEMORY, "out of memory");
 		return;
 	}
+	make.vm = vm->set.id;
 	make.vectors = 1 + c->n_channels;
 	make.bar_size = vm->set.bar_size;
 	to_keeper(b, IPC_MAKE, &make, sizeof(make));
@@ -422,11 +435,19 @@ static void conn_made(struct bconn *c, struct ipc_conn *m, struct msg *fds, bool
 		conn_give(c);
 }
 
+/* It was let in, and stays whatever changed since: another VM beside its only one, the VM's user, a quarantine. Only a
+ * state.db that is an older one may give its number to another VM, or to none. */
+static struct vm *vm_of_adopted(struct broker *b, const struct ipc_conn *m)
+{
+	bool says = m->transport == IPC_UNIX && hello_ok(m);
+	struct vm *vm = m->vm ? vm_by_id(b, m->vm) : says ? named(b, m) : NULL; /* 0: made by a vgpud that did not note it */
+
+	return vm && says && m->hello.tenant[0] && strcmp(m->hello.tenant, vm->set.name) ? NULL : vm;
+}
+
 static void conn_adopt(struct broker *b, struct ipc_conn *m, struct msg *fds)
 {
-	uint32_t status;
-	char text[128];
-	struct vm *vm = who_is(b, m, &status, text, sizeof(text));
+	struct vm *vm = vm_of_adopted(b, m);
 	struct bconn *c = vm ? conn_alloc(b, m, vm) : NULL;
 
 	if (!c) {
@@ -439,6 +460,16 @@ static void conn_adopt(struct broker *b, struct ipc_conn *m, struct msg *fds)
 	for (unsigned i = 0; i < c->n_channels; i++)
 		c->channel[i].generation = m->ran[i];
 	conn_made(c, m, fds, true);
+}
+
+/* What it computes on is not known yet, and would be missing in what it reads first. */
+static bool conn_waits(struct broker *b, struct ipc_conn *m)
+{
+	char text[128];
+	uint32_t status;
+	const struct vm *vm = b->ready ? who_is(b, m, &status, text, sizeof(text)) : NULL;
+
+	return !b->ready || (vm && device_awaited(vm->device));
 }
 
 static void conn_early(struct broker *b, const struct ipc_conn *m)
@@ -465,7 +496,7 @@ void conn_announced(struct broker *b, struct msg *m)
 		conn_adopt(b, k, m);
 	else if (!c && (k->gone || m->n_fds)) /* the peer left while its memory was being made */
 		to_keeper(b, IPC_CLOSE, &id, sizeof(id));
-	else if (!c && !b->ready)
+	else if (!c && conn_waits(b, k))
 		conn_early(b, k);
 	else if (!c)
 		conn_new(b, k);
@@ -477,6 +508,28 @@ static void settle_channel(struct channel *ch)
 	 * adopted and has ended since has its state, and may be being zeroed already. */
 	if (!ch->exec && ch->state == CH_FREE)
 		channel_adopt(ch);
+	else
+		channel_look(ch);
+}
+
+void conns_let_in(struct broker *b)
+{
+	list_for_each(n, &b->early) {
+		struct early_conn *e = list_entry(n, struct early_conn, node);
+
+		if (conn_waits(b, &e->conn))
+			continue;
+		list_del(&e->node);
+		conn_new(b, &e->conn);
+		free(e);
+	}
+	list_for_each(n, &b->conns) {
+		struct bconn *c = list_entry(n, struct bconn, node);
+
+		for (unsigned i = 0; c->made && i < c->n_channels; i++)
+			if (c->channel[i].state == CH_QUEUED)
+				channel_period(&c->channel[i], now_ns());
+	}
 }
 
 /* Everything is known now: adopted channels take their state, early peers are let in. */
@@ -493,11 +546,5 @@ void conns_settle(struct broker *b)
 			for (unsigned i = 0; i < c->n_channels; i++)
 				settle_channel(&c->channel[i]);
 	}
-	list_for_each(n, &b->early) {
-		struct early_conn *e = list_entry(n, struct early_conn, node);
-
-		conn_new(b, &e->conn);
-		list_del(&e->node);
-		free(e);
-	}
+	conns_let_in(b);
 }

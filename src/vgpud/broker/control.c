@@ -36,7 +36,7 @@ struct client {
 	bool deferred; /* its next line is for the next window */
 	enum command_wait waits;
 	const struct device *waits_device; /* WAIT_DEVICE */
-	uint32_t waits_for;    /* WAIT_LISTENING, WAIT_MOVED: the VM whose socket the keeper is opening */
+	uint32_t waits_for;    /* WAIT_LISTENING, WAIT_MOVED: the VM whose socket the keeper is opening; RELOAD, UPGRADE: question */
 	uint64_t events_since; /* WAIT_EVENT */
 };
 
@@ -87,7 +87,7 @@ static void answer(struct client *c, const char *line)
 		e = err_new("not a JSON object: %.100s", q ? "another kind of value" : why.text);
 	else
 		e = command_run(c->broker, &c->who, q, &data, &c->waits);
-	c->waits_for = c->broker->waited_vm;
+	c->waits_for = c->broker->waited_for;
 	c->waits_device = c->broker->waited_device;
 	c->events_since = c->broker->events.last;
 	if (e || c->waits == WAIT_NOT) {
@@ -245,14 +245,14 @@ static bool waits_for_vm(const struct client *c, uint32_t id)
 	return (c->waits == WAIT_LISTENING || c->waits == WAIT_MOVED) && c->waits_for == id;
 }
 
-void control_answered(struct broker *b, enum command_wait what, const char *error)
+void control_answered(struct broker *b, enum command_wait what, uint32_t number, const char *error)
 {
 	cleanup_err struct vgpu_err *e = error ? err_new("%s", error) : NULL;
 
 	list_for_each(n, &b->clients) {
 		struct client *c = list_entry(n, struct client, node);
 
-		if (c->waits == what)
+		if (c->waits == what && c->waits_for == number)
 			reply_late(c, e, e ? NULL : json_object());
 	}
 }

@@ -22,7 +22,12 @@ const char *device_state_name(const struct device *d)
 {
 	static const char *const names[] = {[DEVICE_UP] = "up", [DEVICE_DRAINED] = "drained", [DEVICE_LOST] = "lost"};
 
-	return d->absent ? "removed" : names[d->state];
+	return d->absent ? "removed" : device_awaited(d) ? "probing" : names[d->state];
+}
+
+bool device_awaited(const struct device *d)
+{
+	return d->state == DEVICE_UP && !d->answered && !d->absent;
 }
 
 bool device_serves(const struct device *d)
@@ -59,20 +64,25 @@ void device_end_all(struct device *d)
 	}
 }
 
+/* One that has not worked for us yet, a driver that is being replaced perhaps, may work for what was started before: that is
+ * not ended, and nothing is stored, so the next start looks again. */
 void device_lost(struct device *d, const char *why)
 {
+	bool serving = d->broker->ready || d->broker->serving;
+
 	d->state = DEVICE_LOST;
 	d->losses++;
 	snprintf(d->reason, sizeof(d->reason), "%s", why);
-	if (d->broker->ready)
+	if (serving)
 		log_error("device %s is out of service, %u VMs are on it: %s; vgpu-admin undrain-device %s when it is "
 			  "repaired", d->name, device_vms(d), d->reason, d->name);
 	else
 		log_warning("device %s is out of service: %s", d->name, d->reason);
 	event_add(d->broker, "device-lost", d->name, "%s", d->reason);
+	if (!d->known)
+		return;
 	device_end_all(d);
-	if (d->broker->ready) /* one that was only late with its driver is looked at again by the next start */
-		state_device(d);
+	state_device(d);
 }
 
 void device_suspect(struct device *d, const char *why)
@@ -93,9 +103,12 @@ void device_suspect(struct device *d, const char *why)
 static void probe_over(struct device *d, const char *why)
 {
 	struct broker *b = d->broker;
+	bool first = !d->answered;
 
 	d->probe = NULL;
 	d->answered = true;
+	if (first && d->state == DEVICE_UP)
+		d->reason[0] = 0;
 	if (!d->wanted && d->state == DEVICE_UP && !d->probe_ok)
 		device_lost(d, why);
 	else if (!d->wanted && b->ready && d->probe_ok && d->state == DEVICE_UP)
@@ -106,6 +119,8 @@ static void probe_over(struct device *d, const char *why)
 		control_device(d, e);
 	} else if (!b->ready) {
 		devices_settle(b);
+	} else if (first) {
+		conns_let_in(b);
 	}
 }
 

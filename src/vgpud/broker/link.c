@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define DEVICES_WAIT_NS 2000000000ull
+
 void to_keeper(struct broker *b, uint16_t type, const void *p, size_t size)
 {
 	int rc = msg_send(&b->keeper, type, p, size, NULL, 0);
@@ -88,7 +90,7 @@ static void on_listening(struct broker *b, struct msg *m)
 		log_error("VM %s: its socket cannot be opened: %s", vm->set.name, strerror(-r->rc));
 	control_listening(b, r->vm, r->rc);
 	b->listening_pending--;
-	if (!b->listening_pending && devices_answered(b))
+	if (!b->listening_pending && b->settled)
 		broker_ready(b, NULL);
 }
 
@@ -96,19 +98,19 @@ static void on_listening(struct broker *b, struct msg *m)
  * would wait for it, and one that is late would end everything. Executors say when a device fails. */
 static void on_synced(struct broker *b, struct msg *m)
 {
-	bool all = true;
-
 	b->synced = true;
+	b->serving = ((struct ipc_synced *)m->payload)->serving;
+	b->synced_at = now_ns();
 	list_for_each(n, &b->devices) {
 		struct device *d = list_entry(n, struct device, node);
 
 		d->answered = d->absent || d->known;
-		all &= d->answered;
+		if (device_awaited(d))
+			snprintf(d->reason, sizeof(d->reason), "its driver has not answered yet");
 		if (!d->answered && device_probe(d, IPC_PROBE))
 			broker_ready(b, "out of memory");
 	}
-	if (all)
-		devices_settle(b);
+	devices_settle(b);
 }
 
 static const struct device *overfull(const struct broker *b)
@@ -130,31 +132,100 @@ static const struct device *any_known(const struct broker *b)
 	return NULL;
 }
 
-/* Every device has answered: stored VMs come back, if they still fit. */
-void devices_settle(struct broker *b)
+bool devices_overfull(const struct broker *b, char *text, size_t len)
 {
 	const struct device *full = overfull(b), *d = full ? full : device_first(b);
 	uint64_t bars = bar_reserved(b);
+
+	if (!full && bars <= b->cfg.bar_budget)
+		return false;
+	snprintf(text, len, "registered VMs reserve %llu bytes of %s's %llu and %llu of "
+		 "bar-budget's %llu: use the device they were made for, or raise bar-budget",
+		 (unsigned long long)device_reserved(d), d->name, (unsigned long long)d->info.total_mem,
+		 (unsigned long long)bars, (unsigned long long)b->cfg.bar_budget);
+	return true;
+}
+
+/* One whose driver hangs keeps nobody from the others, once VMs are being served. */
+static bool enough_answered(const struct broker *b)
+{
+	return devices_answered(b) || (b->serving && b->synced && (any_known(b) || now_ns() - b->synced_at >= DEVICES_WAIT_NS));
+}
+
+/* Stored VMs come back. A vgpud that begins refuses what cannot be served; one that has begun serves what it can. */
+void devices_settle(struct broker *b)
+{
 	char text[IPC_TEXT_LEN];
 
-	if (!devices_answered(b))
+	if (b->settled || !enough_answered(b))
 		return;
-	if (!any_known(b)) {
-		broker_ready(b, d->reason[0] ? d->reason : "no device answers");
-		return;
-	}
-	if (full || bars > b->cfg.bar_budget) {
-		snprintf(text, sizeof(text), "registered VMs reserve %llu bytes of %s's %llu and %llu of "
-			 "bar-budget's %llu: use the device they were made for, or raise bar-budget",
-			 (unsigned long long)device_reserved(d), d->name, (unsigned long long)d->info.total_mem,
-			 (unsigned long long)bars, (unsigned long long)b->cfg.bar_budget);
-		broker_ready(b, text);
+	if (!b->serving && !any_known(b)) {
+		broker_ready(b, device_first(b)->reason[0] ? device_first(b)->reason : "no device answers");
 		return;
 	}
+	if (devices_overfull(b, text, sizeof(text))) {
+		if (!b->serving) {
+			broker_ready(b, text);
+			return;
+		}
+		log_error("%s", text);
+	}
+	b->settled = true;
 	list_for_each(n, &b->vms)
 		vm_listen(list_entry(n, struct vm, node));
 	if (!b->listening_pending)
 		broker_ready(b, NULL);
+}
+
+/* ---- what the keeper is asked ---- */
+
+static const struct {
+	uint16_t message;
+	enum command_wait wait;
+} questions[KEEPER_QUESTIONS] = {[KEEPER_RELOAD] = {IPC_RELOAD, WAIT_RELOAD}, [KEEPER_UPGRADE] = {IPC_UPGRADE, WAIT_UPGRADE}};
+
+static struct ipc_reserved reserved(const struct broker *b)
+{
+	struct ipc_reserved r = {bar_reserved(b), IPC_OVERHEAD_ANY};
+
+	list_for_each(n, &b->devices) {
+		const struct device *d = list_entry(n, struct device, node);
+		uint64_t vms = device_vms(d), quotas = device_reserved(d) - vms * b->cfg.context_overhead;
+		uint64_t room = d->info.total_mem > quotas ? d->info.total_mem - quotas : 0;
+
+		if (d->known && vms && room / vms < r.overhead_max)
+			r.overhead_max = room / vms;
+	}
+	return r;
+}
+
+static void ask_next(struct broker *b)
+{
+	struct ipc_reserved r = reserved(b);
+
+	for (unsigned i = 0; i < KEEPER_QUESTIONS && !b->asking && !b->loop.stop; i++) {
+		if (b->asked[i] == b->answered[i])
+			continue;
+		b->asking = true;
+		to_keeper(b, questions[i].message, &r, sizeof(r));
+	}
+}
+
+uint32_t keeper_ask(struct broker *b, enum keeper_question q)
+{
+	uint32_t number = ++b->asked[q];
+
+	ask_next(b);
+	return number;
+}
+
+static void answered(struct broker *b, enum keeper_question q, const char *error)
+{
+	if (!b->asking)
+		return; /* what an earlier broker asked */
+	b->asking = false;
+	control_answered(b, questions[q].wait, ++b->answered[q], error);
+	ask_next(b);
 }
 
 /* At once for whatever happens from now on; what runs keeps what it was started with. */
@@ -172,7 +243,7 @@ static void on_reloaded(struct broker *b, struct msg *m)
 		devices_reconfigured(b);
 		event_add(b, "reload-config", "", "the configuration was read anew");
 	}
-	control_answered(b, WAIT_RELOAD, r->ok ? NULL : r->text);
+	answered(b, KEEPER_RELOAD, r->ok ? NULL : r->text);
 }
 
 /* The next broker finds every guest as it is now. */
@@ -181,8 +252,8 @@ static void on_upgraded(struct broker *b, struct msg *m)
 	struct ipc_reloaded *r = (void *)m->payload;
 
 	r->text[IPC_TEXT_LEN - 1] = 0;
-	control_answered(b, WAIT_UPGRADE, r->ok ? NULL : r->text);
 	b->loop.stop = r->ok;
+	answered(b, KEEPER_UPGRADE, r->ok ? NULL : r->text);
 }
 
 static void (*const handlers[IPC_TYPES])(struct broker *, struct msg *) = {

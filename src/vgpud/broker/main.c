@@ -20,6 +20,7 @@ static void on_period(struct loop_io *io, uint32_t events)
 		return; /* set anew meanwhile */
 	loop_timer_set(io, now + PERIOD_NS);
 	state_period(b, now);
+	devices_settle(b);
 	list_for_each(it, &b->devices) {
 		device_watch(list_entry(it, struct device, node), now);
 		spare_step(list_entry(it, struct device, node), now);

@@ -236,7 +236,7 @@ void vm_settle(struct vm *vm)
 	struct device *d, *was = vm->device;
 	char why[PLACE_WHY_LEN];
 
-	if (!at_rest(vm))
+	if (!at_rest(vm) || device_awaited(vm->device))
 		return;
 	if (vm->next)
 		move(vm, vm->next);

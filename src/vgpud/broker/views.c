@@ -226,9 +226,12 @@ json_t *connections_view(struct broker *b)
 json_t *health_view(struct broker *b)
 {
 	json_t *problems = json_array();
+	char text[IPC_TEXT_LEN];
 
 	if (b->state_trouble[0])
 		json_array_append_new(problems, json_pack("{s:s, s:s}", "what", "state", "text", b->state_trouble));
+	if (devices_overfull(b, text, sizeof(text)))
+		json_array_append_new(problems, json_pack("{s:s, s:s}", "what", "reserved", "text", text));
 	list_for_each(n, &b->devices) {
 		const struct device *d = list_entry(n, struct device, node);
 

@@ -100,7 +100,9 @@ static struct vgpu_err *check_reservations(const struct device *d, const struct 
 
 struct vgpu_err *vm_check(struct device *d, const struct vm *self, struct vm_settings *s)
 {
-	struct vgpu_err *e = d->known ? check_memory(d, self, s) : NULL;
+	/* What it has is its own, even where less is there than VMs were promised. */
+	bool less = self && vm_counts_on(self, d) && s->quota && s->quota <= self->set.quota && s->bar_size && s->bar_size <= self->set.bar_size;
+	struct vgpu_err *e = d->known && !less ? check_memory(d, self, s) : NULL;
 
 	return e ? e : check_reservations(d, self, s);
 }

@@ -37,7 +37,8 @@ static const struct field contract_fields[] = {F(contract, executor, U32), F(con
 
 static const struct field keeper_fields[] = {
 	F(keeper, next_conn, U32), F(keeper, upgrades, U32), F(keeper, state_fd, FD), F(keeper, lock_fd, FD),
-	F(keeper, control_fd, FD), {NULL}};
+	F(keeper, control_fd, FD), {"bars", U64, offsetof(struct keeper, reserved.bars), 1},
+	{"overhead_max", U64, offsetof(struct keeper, reserved.overhead_max), 1}, {NULL}};
 
 static const struct field listener_fields[] = {
 	{"fd", FD, offsetof(struct listener, io.fd), 1}, F(listener, vm, U32), BYTES(listener, path), {NULL}};

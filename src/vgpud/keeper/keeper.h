@@ -27,7 +27,7 @@ struct conn {
 	struct list node;
 	struct keeper *keeper;
 	struct loop_io io; /* the peer's socket */
-	uint32_t id, vm, transport, uid;
+	uint32_t id, vm, transport, uid; /* vm: the listener's, or MAKE's; 0: the broker has not decided */
 	bool made, gone, greeted; /* greeted: hello read, CONN sent */
 	bool handed;		  /* HANDOVER was done */
 	uint32_t ran[VGPU_CHANNELS_MAX]; /* generations, see struct ipc_conn */
@@ -81,6 +81,7 @@ struct keeper {
 	int control_fd;
 	struct listener *guest;
 	uint32_t upgrades; /* so many programs ran in this process before */
+	struct ipc_reserved reserved; /* when an upgrade was asked for */
 	struct upgrade {
 		struct loop_io check_io, deadline_io;
 		pid_t check_pid;
@@ -102,7 +103,7 @@ struct vgpu_err *listener_open_guest(struct keeper *k);
 int listener_watch(struct listener *l);
 int conn_watch(struct conn *c);
 struct conn *conn_find(struct keeper *k, uint32_t id);
-int conn_make(struct conn *c, uint64_t bar_size, unsigned vectors);
+int conn_make(struct conn *c, uint32_t vm, uint64_t bar_size, unsigned vectors);
 void conn_handover(struct conn *c, uint32_t status, const char *text);
 void conn_announce(struct conn *c);
 void conn_close(struct conn *c);

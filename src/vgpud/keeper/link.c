@@ -99,7 +99,7 @@ static void on_make(struct keeper *k, struct msg *m)
 
 	if (!c)
 		return;
-	rc = conn_make(c, r->bar_size, r->vectors);
+	rc = conn_make(c, r->vm, r->bar_size, r->vectors);
 	if (rc)
 		log_error("connection %u: no memory for its BAR2: %s", c->id, strerror(-rc));
 	conn_announce(c);
@@ -145,7 +145,8 @@ static void on_assign(struct keeper *k, struct msg *m)
 static void on_reload(struct keeper *k, struct msg *m)
 {
 	static struct vgpud_config fresh;
-	cleanup_err struct vgpu_err *e = config_reload(k->cfg, k->from, &fresh);
+	const struct ipc_reserved *r = (void *)m->payload;
+	cleanup_err struct vgpu_err *e = config_reload(k->cfg, k->from, r->bars, r->overhead_max, &fresh);
 	struct ipc_reloaded a = {.ok = !e};
 
 	if (!e) {
@@ -164,6 +165,7 @@ static void on_reload(struct keeper *k, struct msg *m)
 
 static void on_upgrade(struct keeper *k, struct msg *m)
 {
+	k->reserved = *(struct ipc_reserved *)m->payload;
 	upgrade_begin(k);
 }
 
@@ -244,6 +246,8 @@ static void broker_exited(struct loop_io *io, uint32_t events)
 
 static void replay(struct keeper *k)
 {
+	struct ipc_synced m = {k->ready};
+
 	list_for_each(n, &k->conns) {
 		struct conn *c = list_entry(n, struct conn, node);
 
@@ -252,7 +256,7 @@ static void replay(struct keeper *k)
 	}
 	list_for_each(n, &k->children)
 		child_announce(list_entry(n, struct child, node));
-	link_send(k, IPC_SYNCED, NULL, 0, NULL, 0);
+	link_send(k, IPC_SYNCED, &m, sizeof(m), NULL, 0);
 }
 
 struct vgpu_err *link_start(struct keeper *k)

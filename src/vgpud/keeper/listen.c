@@ -392,7 +392,7 @@ static int make_memfd(uint64_t size)
 	return fd;
 }
 
-int conn_make(struct conn *c, uint64_t bar_size, unsigned vectors)
+int conn_make(struct conn *c, uint32_t vm, uint64_t bar_size, unsigned vectors)
 {
 	unsigned n = 0;
 	int memfd;
@@ -419,6 +419,7 @@ int conn_make(struct conn *c, uint64_t bar_size, unsigned vectors)
 		close(memfd);
 		return rc;
 	}
+	c->vm = vm;
 	c->memfd = memfd;
 	c->vectors = vectors;
 	c->bar_size = bar_size;

@@ -268,7 +268,8 @@ int main(int argc, char **argv)
 {
 	static struct vgpud_config cfg;
 	static struct arguments a;
-	static struct keeper k = {.cfg = &cfg, .from = &a.from, .config_fd = -1, .broker_fd = -1, .executor_fd = -1, .state_fd = -1, .lock_fd = -1, .control_fd = -1, .link.fd = -1};
+	static struct keeper k = {.cfg = &cfg, .from = &a.from, .config_fd = -1, .broker_fd = -1, .executor_fd = -1, .state_fd = -1, .lock_fd = -1, .control_fd = -1, .link.fd = -1,
+				  .reserved.overhead_max = IPC_OVERHEAD_ANY};
 	const enum upgrade_role role = upgrade_role();
 	cleanup_err struct vgpu_err *e = NULL;
 

@@ -219,9 +219,10 @@ static struct vgpu_err *read_text(int fd, struct buf *text)
 	return n ? err_sys((int)-n, "what the former vgpud left") : NULL;
 }
 
+static struct vgpud_config old; /* what was in force in the former program */
+
 static struct vgpu_err *take_text(struct keeper *k, int fd)
 {
-	static struct vgpud_config old;
 	struct vgpu_err *e;
 	struct buf text;
 
@@ -243,6 +244,8 @@ int upgrade_check(struct keeper *k)
 		e = config_resolve(k->cfg);
 	if (!e)
 		e = take_text(k, CHECK_FD_TEXT);
+	if (!e)
+		e = config_fits(&old, k->cfg, k->reserved.bars, k->reserved.overhead_max);
 	handover_forget(k);
 	if (e && pwrite(CHECK_FD_ANSWER, e->text, strlen(e->text), 0) < 0)
 		log_error("%s", e->text);
