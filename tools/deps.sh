@@ -13,8 +13,8 @@ vm="qemu-system-x86 seabios ipxe-qemu linux-image-cloud-amd64 linux-headers-clou
 # valgrind needs the C library's symbols; Debian only recommends them, and we install no recommendations.
 # A real libvirtd for the guide's <shmem>, without its system services: 13 MB.
 libvirt="libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients"
-# "make deb", and the module's package built by DKMS as a guest does it.
-packages="debhelper dh-dkms dkms"
+# "make deb", the module's package built by DKMS as a guest does it, and a Debian of its own to install them in.
+packages="debhelper dh-dkms dkms mmdebstrap"
 check="ffmpeg libffmpeg-nvenc-dev valgrind libc6-dbg llvm libclang-rt-dev mandoc clang-format clang-tidy"
 missing=
 for p in $build $vm $check $packages $libvirt; do
