@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import machine  # noqa: E402
@@ -101,24 +102,40 @@ class Worker:
     """A program of the tenant, computing without end and checking what it gets."""
 
     def __init__(self, m, tenant):
-        # exec: a signal to nsenter's child is one to the program.
+        self.m, self.lines, self.more = m, [], threading.Condition()
         self.p = m.spawn(f'exec vgpu-run --tenant {tenant} -- /test/soak_worker')
-        self.m, self.seen = m, ''
+        # Always read: it must not wait for a full pipe.
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
         self.rounds()
 
+    def read(self):
+        for line in self.p.stdout:
+            with self.more:
+                self.lines.append(line)
+                self.more.notify_all()
+
     def rounds(self):
-        for _ in range(2):
-            line = self.p.stdout.readline()
-            assert line.startswith('round'), f'it does not go on: {line}{self.p.stdout.read()}'
+        """Waits until it has done some more."""
+        with self.more:
+            done = len(self.lines) + 2
+            assert self.more.wait_for(lambda: len(self.lines) >= done, 60), f'it does not go on: {self.lines[-3:]}'
+            assert self.lines[-1].startswith('round'), self.lines[-3:]
 
     def signal(self, name):
-        self.m.sh(f'kill -{name} $(grep -l ^soak_worker /proc/[0-9]*/comm 2>/dev/null | cut -d/ -f3)', status=(0,))
+        self.m.sh(f'kill -{name} $(grep -l ^soak_worker /proc/[0-9]*/comm 2>/dev/null | cut -d/ -f3)')
+
+    def wait(self):
+        """Its exit status and its last words."""
+        self.p.wait(60)
+        self.reader.join(60)
+        return self.p.returncode, ''.join(self.lines[-5:])
 
     def end(self):
         """Seconds of its longest pause."""
         self.signal('TERM')
-        out, _ = self.p.communicate(timeout=60)
-        assert self.p.returncode == 0, out
+        status, out = self.wait()
+        assert status == 0, out
         return float(re.search(r'longest pause ([\d.]+) ms', out)[1]) / 1e3
 
 
@@ -261,8 +278,8 @@ def case_keeper_killed(m):
     """systemd ends what is left of it and starts it again; programs have lost their device, new ones have it."""
     worker, journal = Worker(m, 't1'), Journal(m, 'vgpud')
     m.sh(f'kill -9 {prop(m, "vgpud.service", "MainPID")}')
-    out, _ = worker.p.communicate(timeout=60)
-    assert worker.p.returncode == 1, out
+    status, out = worker.wait()
+    assert status == 1, out
     journal.wait('ready on')
     m.sh('systemctl start vgpud')  # waits for the start in progress
     assert prop(m, 'vgpud.service', 'NRestarts') == '1'
@@ -288,7 +305,8 @@ def case_upgrade(m):
     m.sh('cd /test && apt install ./openvgpu-host_*+1_*.deb')
     assert m.path('/usr/sbin/vgpud').stat().st_ino != inode
     assert prop(m, 'vgpud.service', 'MainPID') == keeper and active(m) == ['active'] * 3
-    assert m.path(f'/proc/{keeper}/exe').readlink().name != 'vgpud' or m.sh(f'readlink /proc/{keeper}/exe').strip().endswith('(deleted)')
+    assert m.sh(f'readlink /proc/{keeper}/exe').strip().endswith('(deleted)')
+    worker.rounds()
     m.sh('systemctl reload vgpud')
     assert prop(m, 'vgpud.service', 'MainPID') == keeper
     assert m.sh(f'readlink /proc/{keeper}/exe').strip() == '/usr/sbin/vgpud'
