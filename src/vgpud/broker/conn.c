@@ -121,8 +121,12 @@ void conn_show_header(struct bconn *c)
 	__atomic_store_n(&c->header->magic, h.magic, __ATOMIC_RELEASE);
 }
 
+/* Bells of before are heard at once, while the keeper is still telling what there is: a channel whose executor has not
+ * been announced yet would be given a second one, in the midst of its ring. conns_settle() looks when all is known. */
 void conn_look(struct bconn *c)
 {
+	if (!c->broker->ready)
+		return;
 	for (unsigned i = 0; i < c->n_channels; i++)
 		channel_look(&c->channel[i]);
 }
@@ -532,6 +536,13 @@ void conns_let_in(struct broker *b)
 	}
 }
 
+static void conn_settle(struct bconn *c)
+{
+	for (unsigned i = 0; i < c->n_channels; i++)
+		settle_channel(&c->channel[i]);
+	conn_look(c);
+}
+
 /* Everything is known now: adopted channels take their state, early peers are let in. */
 void conns_settle(struct broker *b)
 {
@@ -543,8 +554,7 @@ void conns_settle(struct broker *b)
 		else if (!c->handed)
 			conn_give(c); /* the earlier broker ended just before */
 		else
-			for (unsigned i = 0; i < c->n_channels; i++)
-				settle_channel(&c->channel[i]);
+			conn_settle(c);
 	}
 	conns_let_in(b);
 }
