@@ -158,6 +158,7 @@ static void draw_row(const struct screen *s, const struct row *r)
 
 static void draw_head(const struct screen *s, json_t *status, const struct row *rows, size_t n)
 {
+	size_t devices = json_array_size(json_object_get(status, "devices"));
 	char line[512], used[24], total[24];
 	double busy = 0;
 
@@ -165,11 +166,14 @@ static void draw_head(const struct screen *s, json_t *status, const struct row *
 		busy += rows[i].got;
 	units_size_text((uint64_t)number(status, "device_memory_reserved"), used, sizeof(used));
 	units_size_text((uint64_t)number(status, "device_memory"), total, sizeof(total));
-	snprintf(line, sizeof(line), "OpenVGPU %s  %s  %s", json_string_value(json_object_get(status, "version")),
-		 json_string_value(json_object_get(status, "device")), json_string_value(json_object_get(status, "policy")));
+	if (devices > 1) /* each has its own name, policy and time */
+		snprintf(line, sizeof(line), "OpenVGPU %s  %zu devices", json_string_value(json_object_get(status, "version")), devices);
+	else
+		snprintf(line, sizeof(line), "OpenVGPU %s  %s  %s", json_string_value(json_object_get(status, "version")),
+			 json_string_value(json_object_get(status, "device")), json_string_value(json_object_get(status, "policy")));
 	put_line(s, line, "\033[1m");
 	snprintf(line, sizeof(line), "busy %5.1f %%   %zu VMs, %.0f executors   memory reserved %s of %s   hand-over %.0f us",
-		 100 * busy, n, number(status, "executors"), used, total, number(status, "handover_mean_us"));
+		 100 * busy / (double)(devices ? devices : 1), n, number(status, "executors"), used, total, number(status, "handover_mean_us"));
 	put_line(s, line, "");
 	snprintf(line, sizeof(line), "%-12s %-3s %3s %5s %5s %-*s %6s %6s %19s%s %2s %s", "NAME", "PRI", "WGT", "ASK %", "GOT %",
 		 (int)cells_of(s), "", "LNCH/s", "B/s", "MEMORY / QUOTA   ", s->width >= WIDE ? " WAIT P99  E2E P99" : "", "FL",
