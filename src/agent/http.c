@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Requests: one table of routes, from which OpenAPI is made as well. /metrics and /healthz are open on
+ * Requests: one table of routes, from which the OpenAPI document is made as well (openapi.h). /metrics and /healthz are open on
  * loopback; everything else wants the bearer token or a client certificate of the configured authority.
  */
 #include "agent/agent.h"
 #include "agent/change.h"
 #include "agent/clients.h"
 #include "agent/keys.h"
-#include "agent/request.h"
+#include "agent/openapi.h"
 #include "agent/requests.h"
 #include "base/log.h"
 #include <stdio.h>
@@ -42,11 +42,9 @@ typedef enum MHD_Result answer_fn(struct http *h, struct MHD_Connection *c, cons
 				  struct request *q);
 
 struct route {
-	struct request_path at; /* method NULL: end */
-	const char *summary;
+	struct openapi_path at; /* at.at.method NULL: end */
 	answer_fn *answer;
 	enum page page;
-	bool open; /* on loopback */
 };
 
 /* ---- answers ---- */
@@ -199,65 +197,31 @@ static enum MHD_Result answer_events(struct http *h, struct MHD_Connection *c, c
 
 static answer_fn answer_openapi;
 
+#define JSON(schema) JSON_TYPE, schema
+
 static const struct route routes[] = {
-	{{"GET", "/metrics"}, "metrics: OpenMetrics if accepted, Prometheus' text otherwise", answer_metrics, .open = true},
-	{{"GET", "/healthz"}, "ok, degraded or down, and why; 503 when vgpud does not answer", answer_health, .open = true},
-	{{"GET", "/v1/openapi.json"}, "this document", answer_openapi},
-	{{"GET", "/v1/capacity"}, "the device, its memory, what is left of it", answer_page, PAGE_CAPACITY},
-	{{"GET", "/v1/gpus"}, "health of the machine's GPUs as NVML tells it; what it does not tell is left out", answer_page, PAGE_GPUS},
-	{{"GET", "/v1/vms"}, "everything about every VM", answer_page, PAGE_VMS},
-	{{"GET", "/v1/vms/"}, "everything about one VM", answer_vm},
-	{{"GET", "/v1/usage"}, "what each VM has used", answer_page, PAGE_USAGE},
-	{{"GET", "/v1/connections"}, "who is connected", answer_page, PAGE_CONNECTIONS},
-	{{"GET", "/v1/assignments"}, "VMs that may use the device", answer_page, PAGE_ASSIGNMENTS},
-	{{"POST", "/v1/assignments"}, "let a VM use it: {name, priority, weight, quota, ...} as of vgpu-admin register-vm; 409: it has it, or no room",
-	 answer_create},
-	{{"DELETE", "/v1/assignments/"}, "take it from a VM that is not connected", answer_destroy},
-	{{"GET", "/v1/events"}, "server-sent events; Last-Event-ID continues", answer_events},
-	{{NULL}},
+	{{{"GET", "/metrics"}, "metrics: OpenMetrics if accepted, Prometheus' text otherwise", "text/plain", NULL, {200}, true}, answer_metrics},
+	{{{"GET", "/healthz"}, "ok, degraded or down, and why; 503 when vgpud does not answer", JSON("Health"), {200, 503}, true}, answer_health},
+	{{{"GET", "/v1/openapi.json"}, "this document", JSON("Document"), {200}}, answer_openapi},
+	{{{"GET", "/v1/capacity"}, "the device, its memory, what is left of it", JSON("Capacity"), {200, 503}}, answer_page, PAGE_CAPACITY},
+	{{{"GET", "/v1/gpus"}, "health of the machine's GPUs as NVML tells it; what it does not tell is left out", JSON("Gpus"), {200}}, answer_page, PAGE_GPUS},
+	{{{"GET", "/v1/vms"}, "everything about every VM", JSON("Vms"), {200, 503}}, answer_page, PAGE_VMS},
+	{{{"GET", "/v1/vms/"}, "everything about one VM", JSON("Vm"), {200, 404, 503}}, answer_vm},
+	{{{"GET", "/v1/usage"}, "what each VM has used", JSON("Usage"), {200, 503}}, answer_page, PAGE_USAGE},
+	{{{"GET", "/v1/connections"}, "who is connected", JSON("Connections"), {200, 503}}, answer_page, PAGE_CONNECTIONS},
+	{{{"GET", "/v1/assignments"}, "VMs that may use the device", JSON("Assignments"), {200, 503}}, answer_page, PAGE_ASSIGNMENTS},
+	{{{"POST", "/v1/assignments"}, "let a VM use it: {name, priority, weight, quota, ...} as of vgpu-admin register-vm; 409: it has it, or no room",
+	  JSON("Vm"), {201, 400, 403, 409, 413, 415, 503}}, answer_create},
+	{{{"DELETE", "/v1/assignments/"}, "take it from a VM that is not connected", JSON("Nothing"), {200, 400, 403, 404, 409, 503}}, answer_destroy},
+	{{{"GET", "/v1/events"}, "server-sent events; Last-Event-ID continues", "text/event-stream", NULL, {200, 503}}, answer_events},
+	{{{NULL}}},
 };
 #define ROUTES (sizeof(routes) / sizeof(*routes) - 1)
-
-static json_t *operation(const struct http *h, const struct route *r)
-{
-	json_t *o = json_pack("{s:s, s:{s:{s:s}, s:{s:s}, s:{s:s}}}", "summary", r->summary, "responses", "200", "description",
-			      "done", "401", "description", "neither the token nor a client certificate", "503", "description", "vgpud does not answer");
-	size_t n = strlen(r->at.path);
-
-	if (!r->open || !h->loopback)
-		json_object_set_new(o, "security", json_pack("[{s:[]}, {s:[]}]", "token", "certificate"));
-	if (r->at.path[n - 1] == '/')
-		json_object_set_new(o, "parameters", json_pack("[{s:s, s:s, s:b, s:{s:s}}]", "name", "name", "in", "path", "required",
-							       1, "schema", "type", "string"));
-	if (!strcmp(r->at.method, "POST"))
-		json_object_set_new(o, "requestBody", json_pack("{s:b, s:{s:{s:{s:s}}}}", "required", 1, "content", JSON_TYPE, "schema",
-								"type", "object"));
-	return o;
-}
 
 static enum MHD_Result answer_openapi(struct http *h, struct MHD_Connection *c, const struct route *r, const char *rest,
 				      struct request *q)
 {
-	json_t *paths = json_object();
-
-	for (size_t i = 0; i < ROUTES; i++) {
-		char path[64], method[8];
-		size_t n = strlen(routes[i].at.path), k;
-		json_t *p;
-
-		snprintf(path, sizeof(path), "%s%s", routes[i].at.path, routes[i].at.path[n - 1] == '/' ? "{name}" : "");
-		for (k = 0; routes[i].at.method[k]; k++)
-			method[k] = (char)(routes[i].at.method[k] | 32);
-		method[k] = 0;
-		p = json_object_get(paths, path);
-		if (!p)
-			json_object_set_new(paths, path, p = json_object());
-		json_object_set_new(p, method, operation(h, &routes[i]));
-	}
-	return send_json(c, MHD_HTTP_OK, json_pack("{s:s, s:{s:s, s:s}, s:o, s:{s:{s:{s:s, s:s}, s:{s:s}}}}", "openapi", "3.1.0", "info", "title",
-						   "vgpu-agent", "version", VGPU_VERSION_STRING, "paths", paths, "components",
-						   "securitySchemes", "token", "type", "http", "scheme", "bearer", "certificate",
-						   "type", "mutualTLS"));
+	return send_json(c, MHD_HTTP_OK, openapi_document(routes, sizeof(*routes), ROUTES, h->loopback));
 }
 
 /* ---- who may ---- */
@@ -286,7 +250,7 @@ static enum MHD_Result check(const struct http *h, struct MHD_Connection *c, con
 	const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
 	const union MHD_ConnectionInfo *i = h->agent->tls ? MHD_get_connection_info(c, MHD_CONNECTION_INFO_GNUTLS_SESSION) : NULL;
 	enum keys_may may = keys_may(given, i ? i->tls_session : NULL, q->who);
-	bool open = r && r->open && h->loopback;
+	bool open = r && r->at.open && h->loopback;
 
 	if (may == MAY_NOTHING && !open) {
 		requests_refused(c, q->who, q->method, url);

@@ -45,6 +45,8 @@ class Agent:
             self.log += line
         self.port = int(re.search(r'port (\d+)', self.log)[1])
 
+        self.answers = []  # every (method, path, status, type, body): test_document holds them to the OpenAPI document
+
     def __enter__(self):
         return self
 
@@ -65,7 +67,9 @@ class Agent:
         try:
             c.request(method, path, json.dumps(body) if isinstance(body, dict) else body, h)
             r = c.getresponse()
-            return r.status, r.getheader('Content-Type'), r.read().decode()
+            answer = r.status, r.getheader('Content-Type'), r.read().decode()
+            self.answers.append((method, path, *answer))
+            return answer
         finally:
             c.close()
 
@@ -173,7 +177,7 @@ def test_pages(d, a):
     assert [v['name'] for v in a.json('/v1/assignments')] == ['one', 'two']
     assert a.json('/v1/vms/two')['priority'] == 'high'
     assert a.json('/v1/usage')[0]['launches'] == 0
-    assert a.json('/v1/connections') == []
+    assert a.json('/v1/connections') == [] and a.json('/v1/gpus')['gpus'] is not None
     c = a.json('/v1/capacity')
     assert c['device_memory_free'] == c['device_memory'] - (96 << 20), c
     assert a.json('/healthz')['status'] == 'ok'
@@ -216,10 +220,11 @@ def test_metrics(d, a):
     # The program has ended: what its executor measured stays with the VM.
     a.until('the launches', lambda: a.metrics()['openvgpu_vm_launches'][1]['one'] > 0 and not d.ok('status')['executors'])
     a.until('a look since', lambda: a.json('/v1/usage')[0]['latency_p50_seconds'])
-    f = a.metrics()
-    assert max(f['openvgpu_device_busy_seconds'][1].values()) > 0
     row = next(v for v in d.ok('list-vms') if v['name'] == 'one')
     units = row['units']
+    a.until('a look at all of it', lambda: a.metrics()['openvgpu_vm_latency_seconds'][1][('one', '_count')] == units)
+    f = a.metrics()
+    assert max(f['openvgpu_device_busy_seconds'][1].values()) > 0
     assert check_histogram(f['openvgpu_vm_execution_seconds'][1], 'one') == units > 0
     assert check_histogram(f['openvgpu_vm_latency_seconds'][1], 'one') == units
     assert check_histogram(f['openvgpu_vm_queue_wait_seconds'][1], 'one') == row['leases'] > 0
@@ -233,6 +238,11 @@ def test_metrics(d, a):
 
 
 def test_token(d, a):
+    document = a.json('/v1/openapi.json')['paths']
+    for path, methods in document.items():
+        for method in methods if path.startswith('/v1/') else ():
+            status, _, text = a.ask(path.replace('{name}', 'one'), token=None, method=method.upper())
+            assert status == 401 and 'bearer' in text, (method, path, status)
     for path in ('/v1/vms', '/v1/events', '/v1/nowhere', '/elsewhere'):
         for token in (None, 'wrong', TOKEN[:-1], TOKEN + 'x'):
             status, _, text = a.ask(path, token=token)
@@ -252,6 +262,17 @@ def test_changes(d, a):
     for body in ('', '[]', '{', '{"quota": 5}', '{"name": 7}'):
         assert a.json('/v1/assignments', 400, method='POST', body=body)['error'], body
     assert 'longer' in a.json('/v1/assignments', 413, method='POST', body='x' * 5000)['error']
+    assert 'application/json' in a.json('/v1/assignments', 415, method='POST', body='{}', headers={'Content-Type': 'text/plain'})['error']
+    assert 'no such setting' in a.json('/v1/assignments', 400, method='POST', body={'name': 'five', 'wieght': 5})['error']
+    assert a.ask('/v1/assignments/%ff', method='DELETE')[0] == 400
+    with subprocess.Popen([str(harness.RUN), '--run-dir', str(d.run), '--tenant', 'three', '--', str(harness.SPINNER), '1000'],
+                          env=d.environment(), stdout=subprocess.PIPE) as connected:
+        assert connected.stdout.readline()
+        used = a.json('/v1/assignments/three', 409, method='DELETE')
+        assert 'three' in used['error'] and 'connected' in used['error'], used
+        a.until('who is connected', lambda: [c['vm'] for c in a.json('/v1/connections')] == ['three'])
+        connected.terminate()
+    a.until('its end', lambda: not d.ok('connections'))
     a.json('/v1/assignments/three', method='DELETE')
     assert a.json('/v1/assignments/three', 404, method='DELETE')['error']
     a.until('three gone', lambda: 'three' not in [v['name'] for v in a.json('/v1/vms')])
@@ -562,6 +583,57 @@ def test_hung_vgpud(d, a):
     assert a.ask('/v1/assignments/well', method='DELETE')[0] == 200
 
 
+def fits(schema, value, document, where=''):
+    """A JSON schema as far as ours go; anything else in one is an error, or a check would be left out."""
+    if '$ref' in schema:
+        return fits(document['components']['schemas'][schema['$ref'].removeprefix('#/components/schemas/')], value, document, where)
+    assert set(schema) <= {'type', 'required', 'properties', 'items', 'enum', 'minimum', 'maximum', 'minLength', 'maxLength', 'additionalProperties'}, schema
+    kinds = {'object': dict, 'array': list, 'string': str, 'integer': int, 'number': (int, float), 'boolean': bool, 'null': type(None)}
+    names = schema['type'] if isinstance(schema['type'], list) else [schema['type']]
+    assert any(isinstance(value, kinds[n]) and (n == 'boolean') == isinstance(value, bool) for n in names), (where, names, value)
+    assert value in schema.get('enum', [value]), (where, value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        assert schema.get('minimum', value) <= value <= schema.get('maximum', value), (where, value)
+    for key in schema.get('required', []):
+        assert key in value, (where, key)
+    properties = schema.get('properties', {})
+    for key, v in value.items() if isinstance(value, dict) else []:
+        assert key in properties or schema.get('additionalProperties', True), (where, key)
+        if key in properties:
+            fits(properties[key], v, document, f'{where}.{key}')
+    for i, v in enumerate(value if isinstance(value, list) else []):
+        fits(schema['items'], v, document, f'{where}[{i}]')
+
+
+def test_document(d, a):
+    """Everything this run was answered is in the OpenAPI document: path, method, status, type, and the body as its schema
+    says; and of what the document promises no path is left that was not asked."""
+    document = a.json('/v1/openapi.json')
+    paths, seen = document['paths'], set()
+    for ref in re.findall('"(#/components/schemas/[A-Za-z]+)"', json.dumps(document)):
+        assert ref.split('/')[-1] in document['components']['schemas'], ref
+    for method, path, status, kind, body in a.answers:
+        path = path.partition('?')[0]
+        name = path if path in paths else re.sub(r'^(/v1/(?:vms|assignments))/[^/]+$', r'\1/{name}', path)
+        if method.lower() not in paths.get(name, {}):
+            assert status in (401, 404, 405) and json.loads(body)['error'], (method, path, status)
+            continue
+        responses = paths[name][method.lower()]['responses']
+        assert str(status) in responses, f'{method} {name}: {status} is not in the document'
+        (promised, content), = responses[str(status)]['content'].items()
+        if kind.startswith('application/json'):
+            assert promised == 'application/json', (method, name, status, promised)
+            fits(content['schema'], json.loads(body), document, f'{method} {name} {status}')
+        else:
+            assert kind.startswith((promised, 'application/openmetrics-text')), (kind, promised)
+        seen.add((method.lower(), name, status))
+    promised = {(m, p, int(s)) for p, ms in paths.items() for m, o in ms.items() for s in o['responses']}
+    unseen = promised - seen
+    print(f'{len(a.answers)} answers; of {len(promised)} in the document {len(seen)} were seen')
+    # A stream is not read to its end here; 403 and 421 have tests of their own.
+    assert not [u for u in unseen if u[1] != '/v1/events' and u[2] not in (403, 421)], unseen
+
+
 AUDIT = """# HELP openvgpu_doctor_check Worst result of a check: 0 clean, 1 warning, 2 failure, 3 unknown.
 # TYPE openvgpu_doctor_check gauge
 openvgpu_doctor_check{id="IOMMU-001",severity="high"} 2
@@ -604,8 +676,10 @@ def test_vgpud_gone(d, a):
     d.stop()
     a.until('its absence', lambda: a.ask('/healthz')[0] == 503)
     assert a.json('/healthz', status=503)['status'] == 'down'
-    assert 'vgpud' in a.json('/v1/vms', status=503)['error']
+    for path in ('vms', 'vms/one', 'capacity', 'usage', 'connections', 'assignments'):
+        assert 'vgpud' in a.json('/v1/' + path, status=503)['error'], path
     assert a.json('/v1/assignments', 503, method='POST', body={'name': 'x'})['error']
+    assert a.json('/v1/assignments/one', 503, method='DELETE')['error']
     f = a.metrics()
     assert f['openvgpu_up'][1] == {None: 0} and 'openvgpu_vm_launches' not in f
     d.start()
@@ -726,7 +800,7 @@ def main():
         print('ok', test.__name__, flush=True)
     with vgpud('devices=2') as d, Agent(d.run) as a:
         for test in (test_pages, test_metrics, test_token, test_changes, test_events, test_bad_requests,
-                     test_random_requests, test_many_slow_clients, test_hung_vgpud, test_vgpud_gone):
+                     test_random_requests, test_many_slow_clients, test_hung_vgpud, test_vgpud_gone, test_document):
             test(d, a)
             print('ok', test.__name__, flush=True)
         test_dripping_clients(d)
