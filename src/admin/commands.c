@@ -98,6 +98,8 @@ static const struct option list_options[] = {
 	{"--pool", "POOL", "pool", "of this pool only", text, "@pools"},
 	{"--priority", "high|medium|low", "priority", "of this priority only", text, "high medium low"}, {NULL}};
 static const struct option event_options[] = {{"--follow", NULL, "follow", "also what happens, until interrupted", yes, NULL}, {NULL}};
+static const struct option check_options[] = {
+	{"--reason", "TEXT", "reason", "why it is doubted, for the log", text, NULL}, {NULL}};
 #define SYS {"--sys", "DIR", "sys", "where sysfs is; default /sys", text, NULL},
 static const struct option assign_options[] = {
 	{"--name", "NAME", "name", "of the device; default gpu0, gpu1 ...", text, NULL},
@@ -147,6 +149,8 @@ const struct command commands[] = {
 	{"show-device", "everything about one", "show-device", {DEVICE_OF("name")}, .view = view_device},
 	{"drain-device", "let nothing new start on it", "drain-device", {DEVICE_OF("name")}, .options = drain_options, .view = view_device,
 	 .confirm = "programs of its VMs will find no device."},
+	{"check-device", "see whether it works; if not, it goes out of service", "check-device", {DEVICE_OF("name")}, .options = check_options,
+	 .view = view_device},
 	{"undrain-device", "back into service, if it passes a check", "undrain-device", {DEVICE_OF("name")}, .view = view_device},
 	{"scan-gpus", "the machine's GPUs and MIG devices, assigned or not", "list-devices", .options = scan_options, .view = view_gpus,
 	 .run = scan_gpus_run},

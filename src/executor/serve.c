@@ -52,11 +52,17 @@ static bool is_sticky(int rc)
 	return false;
 }
 
-/* Not the program's doing: whoever uses this device next meets it as well. */
+/* Perhaps not the program's doing: whoever uses this device next may meet it as well. A check decides. */
 static bool is_device_fault(int rc)
 {
-	return rc == CUDA_ERROR_DEVICE_UNAVAILABLE || rc == CUDA_ERROR_ECC_UNCORRECTABLE || rc == CUDA_ERROR_NVLINK_UNCORRECTABLE ||
-	       rc == CUDA_ERROR_NO_DEVICE;
+	static const int codes[] = {
+		CUDA_ERROR_DEVICE_UNAVAILABLE, CUDA_ERROR_ECC_UNCORRECTABLE, CUDA_ERROR_NVLINK_UNCORRECTABLE, CUDA_ERROR_NO_DEVICE,
+		CUDA_ERROR_SYSTEM_NOT_READY, CUDA_ERROR_UNKNOWN};
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (rc == codes[i])
+			return true;
+	return false;
 }
 
 void exec_sticky(struct exec *x, int rc)

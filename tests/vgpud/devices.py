@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several devices: pools, placement, moving, devices that go out of service and come back."""
 import contextlib
+import ctypes
 import mmap
 import os
 import pathlib
@@ -19,6 +20,7 @@ from harness import DEAD, RUN, RUNNING, SPINNER, Peer, Vgpud, main, wait_for  # 
 FAULTY = sys.argv.pop(1) if sys.argv[1:] and sys.argv[1].endswith('.so') else None
 
 G = 1 << 30
+PTRACE_SEIZE, WALL = 0x4206, 0x40000000
 ERR_NO_DEVICE, ERR_DEVICE_LOST = 5, 10
 FOUR = ('devices=4', 'softcuda-memory=2G,1G')  # softcuda0 has 2 GiB, the others 1 GiB
 
@@ -515,6 +517,55 @@ def test_a_driver_hangs():
             assert silent in v.log_text()
         else:
             raise AssertionError('it began to serve without a device')
+
+
+@contextlib.contextmanager
+def held(pid):
+    """Its parent does not learn that it has ended: so it is with a process that hangs within a driver."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    assert libc.ptrace(PTRACE_SEIZE, pid, None, None) == 0, os.strerror(ctypes.get_errno())
+    try:
+        yield
+    finally:
+        os.waitpid(pid, WALL)
+
+
+def test_a_killed_executor_that_does_not_end():
+    """Its device serves nobody new, what runs there goes on, and whoever asks is told."""
+    with Vgpud('devices=2') as v:
+        for name in 'ab':
+            v.ok('register-vm', name=name, quota=G // 4)
+            v.ok('move-vm', name=name, device='softcuda0') if where(v, name) != 'softcuda0' else None
+        a = running(v, 'a')
+        pid = v.ok('show-vm', name='a')['channels'][0]['pid']
+        b = spin(v, 'b', 1000)
+        with held(pid):
+            a.close()
+            wait_for('the device is drained', lambda: device(v, 'softcuda0')['state'] == 'drained')
+            assert f'executor {pid} was killed and does not end' in device(v, 'softcuda0')['reason']
+            assert any(str(pid) in x['text'] for x in v.ok('health')['problems'])
+            assert ('device-drained', 'softcuda0') in [(e['kind'], e['vm']) for e in v.ok('events')]
+            goes_on(v, 'b', b)
+        gone(v, 'a')
+        running(v, 'a').close()
+        assert where(v, 'a') == 'softcuda1'
+        assert v.ok('undrain-device', name='softcuda0')['serves']
+        b.kill()
+        b.communicate()
+
+
+def test_a_check_that_is_asked_for():
+    with Faulty() as faulty, Vgpud('devices=2', driver=faulty.path) as v:
+        v.ok('check-device', name='cuda1', reason='Xid 79')
+        wait_for('it works', lambda: 'device cuda1 works' in v.log_text())
+        assert [(e['kind'], e['vm'], e['text']) for e in v.ok('events')][-1] == ('device-suspect', 'cuda1', 'Xid 79')
+        faulty.set(0, copies=ECC_UNCORRECTABLE)
+        v.ok('check-device', name='cuda0')
+        wait_for('it is out of service', lambda: device(v, 'cuda0')['state'] == 'lost')
+        refused(v, 'undrain-device checks it', 'check-device', name='cuda0')
+        refused(v, 'does not exist', 'check-device', name='cuda9')
+        assert device(v, 'cuda1')['serves']
 
 
 def test_an_assigned_gpu_breaks():

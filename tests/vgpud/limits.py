@@ -100,6 +100,20 @@ def test_concurrent_keeps_caps_and_admits_all():
             t.end()
 
 
+def test_concurrent_kernels_are_long_beside_others():
+    """Side by side nobody waits, so a long kernel delays nobody: the job timeout is for those that do."""
+    with Vgpud('policy=concurrent') as v:
+        v.ok('register-vm', name='long', quota=1 << 28, job_timeout_ns=10**9)
+        v.ok('register-vm', name='other', quota=1 << 28)
+        endless = subprocess.Popen([str(RUN), '--run-dir', str(v.run), '--tenant', 'long', '--', str(SPINNER), '0'], stdout=subprocess.DEVNULL)
+        other = Busy(v, 'other')
+        wait_for('it runs for three times its timeout', lambda: v.ok('show-vm', name='long')['device_seconds'] > 3)
+        assert endless.poll() is None and v.ok('show-vm', name='long')['faults'] == 0
+        endless.kill()
+        endless.wait()
+        other.end()
+
+
 def test_a_changed_weight_counts_within_100_ms():
     with Vgpud() as v:
         for name in 'ab':

@@ -118,6 +118,7 @@ struct bexec {
 	struct lease_page *page;
 	struct sched_client client;
 	uint64_t revoked_at; /* ns; 0: not told to hand over */
+	uint64_t killed_at; /* ns: seen killed, but not reaped; 0: not */
 	uint32_t lease; /* number of the lease last granted */
 	uint64_t busy_seen; /* its claim of busy ns, last read */
 	struct histogram claimed[LEASE_TIMES]; /* as last read */
@@ -295,6 +296,8 @@ int device_probe(struct device *d, uint32_t what); /* IPC_PROBE or IPC_CHECK; on
 bool probe_ended(struct bexec *x, const char *why); /* was it one? why: if it did not say so itself */
 void device_suspect(struct device *d, const char *why);
 void device_lost(struct device *d, const char *why);
+/* Nothing new starts on it: an executor that was killed does not end. */
+void device_hangs(struct device *d, int32_t pid);
 void device_end_all(struct device *d);
 void device_watch(struct device *d, uint64_t now);
 

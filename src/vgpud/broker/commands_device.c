@@ -380,6 +380,28 @@ static struct vgpu_err *cmd_drain(const struct call *c, json_t **data)
 	return NULL;
 }
 
+/* Somebody who sees more than we do (NVML: an Xid, an ECC error) doubts it. At most one check in so long: health.c. */
+static struct vgpu_err *cmd_check(const struct call *c, json_t **data)
+{
+	static const char *const keys[] = {"name", "reason", NULL};
+	const char *reason = get(c, "reason");
+	struct device *d;
+	struct vgpu_err *e = only(c, keys);
+	char why[COMMAND_TEXT_MAX];
+
+	if (!e)
+		e = need_device(c, "name", &d);
+	if (!e && !device_serves(d))
+		e = err_new("device \"%s\" is %s: undrain-device checks it", d->name, device_state_name(d));
+	if (e)
+		return e;
+	snprintf(why, sizeof(why), "%.120s", reason ? reason : "an administrator doubts it");
+	utf8_whole(why);
+	device_suspect(d, why);
+	*data = device_view(d);
+	return NULL;
+}
+
 /* A probe decides; device_decided() goes on. */
 static struct vgpu_err *ask_probe(const struct call *c, struct device *d, enum device_wanted wanted)
 {
@@ -569,6 +591,7 @@ const struct command device_commands[] = {
 	{"remove-from-pool", true, cmd_remove_from_pool}, {"set-pool", true, cmd_set_pool},
 	{"move-vm", true, cmd_move_vm},		     {"list-devices", false, cmd_list_devices},
 	{"drain-device", true, cmd_drain},	     {"undrain-device", true, cmd_undrain},
+	{"check-device", true, cmd_check},
 	{"assign-gpu", true, cmd_assign},	     {"unassign-gpu", true, cmd_unassign},
 	{"show-device", false, cmd_show_device},     {NULL},
 };

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define REAP_NS 10000000000ull /* a killed executor is reaped within */
 #define MESSAGES_MAX 16u
 #define QUOTA_CLAIM_MAX (1ull << 50) /* no sum of claims overflows */
 
@@ -570,6 +571,15 @@ static void on_link(struct loop_io *io, uint32_t events)
 
 /* ---- watchdog ---- */
 
+/* A process that does not end when it is killed hangs within the driver, and keeps its memory and its place. */
+static void watch_end(struct bexec *x, uint64_t now)
+{
+	if (!x->killed_at)
+		x->killed_at = now;
+	else if (now - x->killed_at >= REAP_NS)
+		device_hangs(x->device, x->pid);
+}
+
 /* One unit that does not end, while others wait: the job timeout; with nobody waiting: the hard limit, if
  * there is one. By our clock; the counters are the executor's, and one that lies about progress only keeps
  * what the scheduler charges it for. */
@@ -581,10 +591,14 @@ void exec_watch(struct bexec *x, uint64_t now)
 	uint64_t begun, ended;
 	bool others;
 
-	if (!x->page || x->channel->state == CH_KILLING)
-		return; /* killed at the guest's wish: how long it takes to end is not the guest's doing */
+	if (!x->page)
+		return;
+	if (x->channel->state == CH_KILLING || x->channel->state == CH_DYING) {
+		watch_end(x, now); /* how long it takes is not the guest's doing */
+		return;
+	}
 	/* Told to hand over and not obeying: whatever its counters say, others have waited long enough. */
-	others = sched_contended(&x->device->sched) || x->device->sched.holders > 1;
+	others = sched_contended(&x->device->sched) || (!x->device->sched.concurrent && x->device->sched.holders > 1);
 	if (others && x->revoked_at && now - x->revoked_at >= soft) {
 		log_warning("VM %s channel %u: keeps a lease %llu ms after it was to hand over: killed", s->name,
 			    x->channel->index, (unsigned long long)((now - x->revoked_at) / 1000000));

@@ -5,7 +5,8 @@
  * device broken. That report alone proves nothing, for an executor runs what a guest sent it.
  *
  *   UP       serves
- *   DRAINED  an administrator took it out: nothing new starts; what runs goes on, unless it was to be ended
+ *   DRAINED  an administrator took it out, or a killed executor does not end: nothing new starts; what runs goes
+ *            on, unless it was to be ended
  *   LOST     a probe failed: what ran on it has been ended. Until undrain-device, which probes again
  *
  * One that vgpud.conf no longer names is none of these ("removed"): it stays until no VM is on it any more.
@@ -82,6 +83,19 @@ void device_lost(struct device *d, const char *why)
 	if (!d->known)
 		return;
 	device_end_all(d);
+	state_device(d);
+}
+
+/* What runs on it may still get through, so it goes on. */
+void device_hangs(struct device *d, int32_t pid)
+{
+	if (d->state != DEVICE_UP)
+		return;
+	d->state = DEVICE_DRAINED;
+	snprintf(d->reason, sizeof(d->reason), "executor %d was killed and does not end: the driver hangs", pid);
+	log_error("device %s: nothing new starts on it: %s; vgpu-admin undrain-device %s when it is repaired", d->name,
+		  d->reason, d->name);
+	event_add(d->broker, "device-drained", d->name, "%s", d->reason);
 	state_device(d);
 }
 
