@@ -399,7 +399,7 @@ def degraded(v, *words):
     assert v.ok('status')['state'] == text[0]
     before = [(x['name'], x['weight'], x['status']) for x in v.ok('list-vms')]
     for cmd, fields in [('set-vm', dict(name='a', weight=3)), ('register-vm', dict(name='c', quota=1 << 20)),
-                        ('quarantine-vm', dict(name='a'))]:
+                        ('create-pool', dict(name='p'))]:
         refused(v, 'state.db', cmd, **fields)
     assert [(x['name'], x['weight'], x['status']) for x in v.ok('list-vms')] == before
     assert len([e for e in v.ok('events') if e['kind'] == 'state-not-stored']) == 1, v.ok('events')
@@ -747,6 +747,31 @@ def test_full_disk():
                 started_anew(v, a=dict(weight=99))
         finally:
             subprocess.run(['umount', str(state)], check=True)
+
+
+def test_held_by_another():
+    """Somebody's sqlite3 shell holds the file: nobody waits for it but a moment, and what happened is stored later."""
+    with Vgpud() as v:
+        for name in 'ab':
+            v.ok('register-vm', name=name, quota=1 << 28)
+        p = running(v, 'b')
+        db = sqlite3.connect(v.dir / 'state/state.db', isolation_level=None)
+        db.execute('BEGIN IMMEDIATE')
+        t = time.monotonic()
+        refused(v, 'locked', 'set-vm', name='a', weight=3)
+        assert time.monotonic() - t < 1, 'leases wait meanwhile'
+        os.kill(v.ok('show-vm', name='b')['channels'][0]['pid'], signal.SIGKILL)
+        p.wait_state(DEAD)
+        p.close()
+        v.ok('quarantine-vm', name='a')
+        v.ok('drain-device', name='softcuda0')
+        assert v.ok('show-vm', name='a')['status'] == 'quarantined' and v.ok('list-devices')[0]['state'] == 'drained'
+        db.execute('ROLLBACK')
+        db.close()
+        wait_event(v, 'state-stored')
+        v.ok('undrain-device', name='softcuda0')
+        assert v.ok('status')['state'] == 'stored' and v.ok('show-vm', name='b')['faults'] == 1
+        started_anew(v, a=dict(status='quarantined'))
 
 
 if __name__ == '__main__':

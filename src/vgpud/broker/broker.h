@@ -410,6 +410,7 @@ struct change {
 	const struct device *device;
 	const char *drop_pool, *drop_device; /* names; the pool's devices are default's then */
 	bool forget_faults;
+	bool stops; /* somebody is to be stopped: done although it cannot be stored yet, or audited */
 };
 struct vgpu_err *state_open(struct broker *b);
 /* All of it or nothing, with who did it. Nothing, while what went before cannot be stored. */

@@ -180,7 +180,7 @@ static struct vgpu_err *cmd_quarantine(const struct call *c, json_t **data)
 	if (e)
 		return e;
 	vm->quarantined = true;
-	e = command_record(c, (struct change){.object = vm->set.name, .text = "", .vm = vm});
+	e = command_record(c, (struct change){.object = vm->set.name, .text = "", .vm = vm, .stops = true});
 	if (e) {
 		vm->quarantined = false;
 		return e;

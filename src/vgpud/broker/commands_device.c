@@ -366,7 +366,7 @@ static struct vgpu_err *cmd_drain(const struct call *c, json_t **data)
 	snprintf(d->reason, sizeof(d->reason), "%s", reason ? reason : "drained by an administrator");
 	snprintf(text, sizeof(text), "%.200s", d->reason);
 	utf8_whole(text);
-	e = command_record(c, (struct change){.object = d->name, .text = text, .device = d});
+	e = command_record(c, (struct change){.object = d->name, .text = text, .device = d, .stops = true});
 	if (e) {
 		d->state = was;
 		strcpy(d->reason, old);

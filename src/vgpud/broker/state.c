@@ -625,10 +625,14 @@ struct vgpu_err *state_record(struct broker *b, const struct change *c)
 
 	look_moved(b);
 	if (b->state_trouble[0] && !recover(b))
-		return err_new("nothing can be changed now, sharing goes on from memory: %.350s", b->state_trouble);
+		return c->stops ? NULL : err_new("nothing can be changed now, sharing goes on from memory: %.350s", b->state_trouble);
 	e = put_change(b, c);
 	if (e)
 		trouble(b, e);
+	if (e && c->stops) {
+		free(e);
+		e = NULL;
+	}
 	return e;
 }
 
