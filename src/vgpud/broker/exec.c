@@ -249,6 +249,10 @@ void exec_spawned(struct broker *b, struct msg *m)
 
 	if (s->exec > b->next_exec)
 		b->next_exec = s->exec;
+	if (x && x->link.fd >= 0) {
+		log_error("executor %u: announced twice: the second is not ours", s->exec);
+		return; /* its descriptors go with the message; the number is the first one's, so nothing can be killed by it */
+	}
 	if (!x)
 		x = exec_adopt(b, s);
 	if (!x) {
