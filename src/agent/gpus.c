@@ -13,9 +13,22 @@
 #include <unistd.h>
 
 #define PERIOD_MS 1000
+#define DOUBTS_MAX 64 /* devices of one vgpud */
 #define PATIENCE_MS 5000 /* for a sample; NVML's slowest calls take tens of milliseconds */
 #define RETRY_S 5	 /* after a child that failed */
 #define ABSENT_S 60	 /* without NVML, or without its driver: it may be installed */
+
+/* What makes a device doubtful, as it was when its UUID was asked about last. */
+static const struct {
+	unsigned value;
+	const char *text;
+} doubtful[] = {{GPU_HARDWARE_XIDS, "an Xid"}, {GPU_ECC_UNCORRECTED, "a memory error not corrected"}, {GPU_LOST, "answers no more"}};
+#define DOUBTS (sizeof(doubtful) / sizeof(doubtful[0]))
+
+struct doubts {
+	char uuid[NV_TEXT];
+	int64_t seen[DOUBTS]; /* -1: not known */
+};
 
 static struct {
 	pthread_t thread;
@@ -29,6 +42,8 @@ static struct {
 	uint64_t samples, starts;
 	double at; /* seconds since 1970, of the last sample; 0: none */
 	bool told;
+	struct doubts doubts[DOUBTS_MAX];
+	unsigned n_doubts;
 } g = {.lock = PTHREAD_MUTEX_INITIALIZER, .child = {.fd = -1}, .sample = {.rc = -ENOENT}};
 
 _Noreturn void gpus_child(void)
@@ -158,6 +173,64 @@ void gpus_stop(void)
 	pthread_cond_signal(&g.wake);
 	pthread_mutex_unlock(&g.lock);
 	pthread_join(g.thread, NULL);
+}
+
+/* ---- doubts; all under lock ---- */
+
+static const struct gpu *gpu_of(const char *uuid)
+{
+	for (unsigned i = 0; i < g.sample.gpus; i++) {
+		const struct gpu *gpu = &g.sample.gpu[i];
+
+		if (!strcmp(gpu->uuid, uuid))
+			return gpu;
+		for (unsigned k = 0; k < gpu->instances; k++)
+			if (!strcmp(gpu->instance[k].uuid, uuid))
+				return gpu;
+	}
+	return NULL;
+}
+
+/* What a device is seen with first was so before. NULL: too many devices. */
+static struct doubts *doubts_of(const char *uuid, const struct gpu *gpu)
+{
+	struct doubts *d;
+
+	for (unsigned i = 0; i < g.n_doubts; i++)
+		if (!strcmp(g.doubts[i].uuid, uuid))
+			return &g.doubts[i];
+	if (g.n_doubts == DOUBTS_MAX)
+		return NULL;
+	d = &g.doubts[g.n_doubts++];
+	snprintf(d->uuid, sizeof(d->uuid), "%s", uuid);
+	for (unsigned k = 0; k < DOUBTS; k++)
+		d->seen[k] = gpu->value[doubtful[k].value];
+	return d;
+}
+
+bool gpus_doubted(const char *uuid, char *why, size_t size)
+{
+	const struct gpu *gpu;
+	struct doubts *d;
+	bool doubted = false;
+
+	pthread_mutex_lock(&g.lock);
+	gpu = gpu_of(uuid);
+	d = gpu ? doubts_of(uuid, gpu) : NULL;
+	for (unsigned k = 0; d && k < DOUBTS; k++) {
+		int64_t now = gpu->value[doubtful[k].value];
+
+		if (now > d->seen[k] && d->seen[k] >= 0 && !doubted) {
+			snprintf(why, size, "NVML: %s", doubtful[k].text);
+			if (doubtful[k].value == GPU_HARDWARE_XIDS)
+				snprintf(why, size, "NVML: Xid %lld", (long long)gpu->value[GPU_LAST_HARDWARE_XID]);
+			doubted = true;
+		}
+		if (now >= 0)
+			d->seen[k] = now;
+	}
+	pthread_mutex_unlock(&g.lock);
+	return doubted;
 }
 
 /* ---- pages ---- */

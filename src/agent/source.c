@@ -2,6 +2,7 @@
 /* Looks at vgpud once a second and renders every page; see agent.h. */
 #include "agent/agent.h"
 #include "admin/link.h"
+#include "agent/gpus.h"
 #include "base/log.h"
 #include <malloc.h>
 #include <pthread.h>
@@ -99,6 +100,32 @@ static struct vgpu_err *ask(struct link *l, const char *cmd, uint64_t until, jso
 	return e;
 }
 
+/* NVML sees errors of the hardware that no program may have met yet; whether the device works, vgpud finds out. */
+static void have_doubtful_checked(struct link *l, const json_t *devices)
+{
+	const json_t *d;
+	char why[64];
+	size_t i;
+
+	json_array_foreach(devices, i, d) {
+		const char *uuid = json_string_value(json_object_get(d, "uuid")), *name = json_string_value(json_object_get(d, "name"));
+		cleanup_err struct vgpu_err *e = NULL;
+		json_t *data = NULL, *q;
+		int status;
+
+		if (!uuid || !*uuid || !gpus_doubted(uuid, why, sizeof(why)) || !json_is_true(json_object_get(d, "serves")))
+			continue;
+		q = json_pack("{s:s, s:s, s:s}", "cmd", "check-device", "name", name, "reason", why);
+		e = link_ask(l, q, &data, &status);
+		if (e)
+			log_error("device %s: %s; vgpud does not check it: %s", name, why, e->text);
+		else
+			log_warning("device %s: %s; vgpud checks it", name, why);
+		json_decref(q);
+		json_decref(data);
+	}
+}
+
 static void forget(struct state *s)
 {
 	json_decref(s->vms);
@@ -128,6 +155,8 @@ static void look(struct state *s)
 		e = ask(&l, "health", until, &s->health);
 	if (!e)
 		e = ask(&l, "status", until, &s->status);
+	if (!e)
+		have_doubtful_checked(&l, json_object_get(s->status, "devices"));
 	link_close(&l);
 	s->seconds = (double)(clock_ms(CLOCK_MONOTONIC) - begin) / 1e3;
 	if (!e) {

@@ -23,15 +23,18 @@ from agent import families, vgpud
 BUILD = pathlib.Path(os.environ['VGPU_BUILD'])
 AGENT = BUILD / 'src/agent/vgpu-agent'
 FAKE, CAPTURES = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
+SOFTCUDA = BUILD / 'src/softcuda/libcuda.so.1'
+HIDDEN = 'GPU-00000000-0000-0000-0000-000000000000'  # what the captures show
+PLAYED = 'GPU-736f6674-6375-6461-0000-000000000000'  # softcuda's first device, which plays the GPU
 TOKEN = 'correct-horse-battery-staple'
-LIMIT = 30
+LIMIT = 60
 OPEN = {'Accept': 'application/openmetrics-text'}
 
 
 class Agent:
     """vgpu-agent, without vgpud unless told: what it says of GPUs does not depend on it."""
 
-    def __init__(self, capture='h200', gpus=1, fault=None, run=None):
+    def __init__(self, capture='h200', gpus=1, fault=None, run=None, uuid=None):
         self.tmp = tempfile.TemporaryDirectory(prefix='gpus.')
         d = pathlib.Path(self.tmp.name)
         d.chmod(0o755)
@@ -45,7 +48,8 @@ class Agent:
         if capture:
             # Where the agent's other user may read them, wherever this tree lies.
             (d / 'lib/libnvidia-ml.so.1').write_bytes(FAKE.read_bytes())
-            (d / 'capture').write_bytes((CAPTURES / f'{capture}.txt').read_bytes())
+            text = (CAPTURES / f'{capture}.txt').read_text()
+            (d / 'capture').write_text(text.replace(HIDDEN, uuid) if uuid else text)
             env.update(LD_LIBRARY_PATH=str(d / 'lib'), FAKE_NVML_CAPTURE=str(d / 'capture'))
         if fault:
             env['FAKE_NVML'] = fault
@@ -257,6 +261,23 @@ def test_healthy():
         a.until('their return', lambda p: told(a))
         a.control.write_text('DeviceGetPowerUsage:0:hang')
         a.until('its silence', lambda p: status(a) == ['hangs'] and told(a) is False)
+
+
+def test_doubts():
+    """An error of the hardware that NVML tells makes vgpud check the device; a program's own mistake does not."""
+    with vgpud(f'gpu-driver={SOFTCUDA}') as d:
+        d.ok('assign-gpu', uuid=PLAYED, name='big')
+        with Agent('h200', run=d.run, uuid=PLAYED) as a:
+            a.until('a GPU', lambda p: p['gpus'])
+            a.health('a look')
+            a.control.write_text('EventSetWait_v2:0:xid=31')
+            a.until("a program's Xid", lambda p: p['gpus'][0].get('xid_errors_total') == 1)
+            a.health('the next look')
+            assert not [e for e in d.ok('events') if e['kind'].startswith('device-')]
+            a.control.write_text('EventSetWait_v2:0:xid=79')
+            a.read_log(rb'device big: NVML: Xid 79; vgpud checks it')
+            assert [(e['vm'], e['text']) for e in d.ok('events') if e['kind'] == 'device-suspect'] == [('big', 'NVML: Xid 79')]
+            assert d.ok('list-devices')[1]['serves'], 'it works'
 
 
 def test_hang_and_crash():

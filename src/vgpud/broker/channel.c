@@ -191,8 +191,10 @@ void channel_look(struct channel *ch)
 {
 	uint32_t w = wanted(ch);
 
+	/* Bells of before are heard while the keeper is still telling what there is: a channel whose executor has not been
+	 * announced yet would be given a second one, in the midst of its ring. conns_settle() looks when all is known. */
 	if (!ch->conn->broker->ready)
-		return; /* nothing can be started yet; conns_settle() looks again */
+		return;
 	if (ch->state == CH_FREE ? w != 0 : w != ch->generation)
 		channel_event(ch, w ? CH_WANT : CH_CLOSE);
 }

@@ -121,12 +121,8 @@ void conn_show_header(struct bconn *c)
 	__atomic_store_n(&c->header->magic, h.magic, __ATOMIC_RELEASE);
 }
 
-/* Bells of before are heard at once, while the keeper is still telling what there is: a channel whose executor has not
- * been announced yet would be given a second one, in the midst of its ring. conns_settle() looks when all is known. */
 void conn_look(struct bconn *c)
 {
-	if (!c->broker->ready)
-		return;
 	for (unsigned i = 0; i < c->n_channels; i++)
 		channel_look(&c->channel[i]);
 }
