@@ -6,12 +6,15 @@
 #include "wire/layout.h"
 #include <errno.h>
 #include <grp.h>
+#include <poll.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -291,13 +294,35 @@ struct answer {
 	char text[1024];
 };
 
+/* A directory service that does not answer holds up reload-config, and with it new programs, for so long and no longer. */
+#define LOOKUP_MS 5000
+
+static struct vgpu_err *await_lookup(pid_t pid)
+{
+	struct pollfd p = {pidfd_open(pid, 0), POLLIN, 0};
+	int status = 1, n = -1;
+	bool ended;
+
+	while (p.fd >= 0 && n < 0 && ((n = poll(&p, 1, LOOKUP_MS)) >= 0 || errno == EINTR))
+		;
+	ended = n != 0; /* without a pidfd: for as long as it takes */
+
+	if (p.fd >= 0)
+		close(p.fd);
+	if (!ended)
+		kill(pid, SIGKILL);
+	if (waitpid(pid, &status, 0) == pid && ended && !status)
+		return NULL;
+	return ended ? err_new("looking up users and groups: ended with status %#x", (unsigned)status)
+		     : err_new("looking up users and groups: no answer within %d s", LOOKUP_MS / 1000);
+}
+
 /* In a process of its own: the libraries that know users and groups (NSS) stay loaded once asked, 0.7 MiB of them
  * here, and need not be in the one process that has privileges. */
 struct vgpu_err *config_resolve(struct vgpud_config *c)
 {
 	struct answer *a = mmap(NULL, sizeof(*a), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct vgpu_err *e = NULL;
-	int status = 1;
 	pid_t pid;
 
 	if (a == MAP_FAILED)
@@ -310,13 +335,10 @@ struct vgpu_err *config_resolve(struct vgpud_config *c)
 		snprintf(a->text, sizeof(a->text), "%s", e ? e->text : "");
 		_exit(0);
 	}
-	if (pid < 0)
-		e = err_sys(errno, "looking up users and groups");
-	else if (waitpid(pid, &status, 0) != pid || status)
-		e = err_new("looking up users and groups: ended with status %#x", (unsigned)status);
-	else if (a->failed)
+	e = pid < 0 ? err_sys(errno, "looking up users and groups") : await_lookup(pid);
+	if (!e && a->failed)
 		e = err_new("%s", a->text);
-	else
+	else if (!e)
 		*c = a->config;
 	munmap(a, sizeof(*a));
 	return e;
