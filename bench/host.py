@@ -94,5 +94,5 @@ def machine():
     with open('/proc/cpuinfo') as f:
         model = next((line.split(':')[1].strip() for line in f if line.startswith('model name')), 'unknown')
     mem = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
-    u = os.uname()
-    return f'{os.cpu_count()} shared cores of a virtual machine ({model}), {mem:.0f} GiB, Linux {u.release}'
+    release = '.'.join(os.uname().release.split('-')[0].split('.')[:2])
+    return f'{os.cpu_count()} shared cores of a virtual machine ({model}), {mem:.0f} GiB, Linux {release}'

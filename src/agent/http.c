@@ -236,7 +236,7 @@ static enum MHD_Result refuse(const struct http *h, struct MHD_Connection *c)
 	const struct agent *a = h->agent;
 
 	return send_error(c, MHD_HTTP_UNAUTHORIZED,
-			  !keys_any()		   ? "closed: vgpu-agent was started without --token-file or --tls-client-ca"
+			  !keys_any()		   ? "closed: vgpu-agent was started without --token-file, --read-token-file or --tls-client-ca"
 			  : a->client_certificates ? "a valid bearer token or client certificate is needed"
 						   : "a valid bearer token is needed");
 }

@@ -90,6 +90,7 @@ def check_module(root, upper):
 def check(root, upper):
     inside(root, 'dpkg -i ' + ' '.join(f'/test/{p.name}' for p in sorted(DEBS.glob('*.deb')) if p.name.split('_')[0] in PACKAGES))
     assert 'usr/sbin/vgpud' in left(upper)
+    assert 'usr/share/doc/openvgpu-host/alerts.md' in left(upper), 'what every alert names'
     for unit in ('multi-user.target.wants/vgpud.service', 'multi-user.target.wants/vgpu-agent.service', 'timers.target.wants/vgpu-doctor.timer'):
         assert os.path.islink(f'{root}/etc/systemd/system/{unit}'), f'{unit} is not enabled'
     scripts = {s: pathlib.Path(f'{root}/var/lib/dpkg/info/openvgpu-host.{s}').read_text() for s in ('postinst', 'prerm')}
