@@ -76,6 +76,10 @@ void state_forget_device(struct device *d)
 {
 }
 
+void state_retry(struct broker *b_)
+{
+}
+
 void state_copy(struct broker *b_)
 {
 }

@@ -563,7 +563,8 @@ static void drain_fd(int fd)
 /* True when somebody called, false when only time passed. */
 static bool sleep_until_called(struct exec *x, bool was_blocked, uint64_t most)
 {
-	struct timespec limit = { .tv_nsec = most ? (long)most : VGPU_RECHECK_MS * 1000000L };
+	uint64_t recheck = VGPU_RECHECK_MS * 1000000ull;
+	struct timespec limit = { .tv_nsec = (long)(most && most < recheck ? most : recheck) };
 	struct pollfd p[3] = { { .fd = x->env->bell_fd, .events = POLLIN },
 			       { .fd = x->wake_fd, .events = POLLIN },
 			       { .fd = x->env->stop_fd, .events = POLLIN } };

@@ -294,32 +294,39 @@ struct answer {
 	char text[1024];
 };
 
-/* A directory service that does not answer holds up reload-config, and with it new programs, for so long and no longer. */
-#define LOOKUP_MS 5000
+/* One that hangs in the kernel, killed or not, is nobody's to wait for. */
+#define KILLED_MS 1000
 
-static struct vgpu_err *await_lookup(pid_t pid)
+static bool ended_within(const struct pollfd *pidfd, int ms)
+{
+	struct pollfd p = *pidfd;
+	int n;
+
+	do
+		n = poll(&p, 1, ms);
+	while (n < 0 && errno == EINTR);
+	return n != 0;
+}
+
+static struct vgpu_err *await_lookup(pid_t pid, int limit_ms)
 {
 	struct pollfd p = {pidfd_open(pid, 0), POLLIN, 0};
-	int status = 1, n = -1;
-	bool ended;
+	int status = 1;
+	bool late = p.fd >= 0 && !ended_within(&p, limit_ms), reaped; /* without a pidfd: for as long as it takes */
 
-	while (p.fd >= 0 && n < 0 && ((n = poll(&p, 1, LOOKUP_MS)) >= 0 || errno == EINTR))
-		;
-	ended = n != 0; /* without a pidfd: for as long as it takes */
-
+	if (late)
+		kill(pid, SIGKILL);
+	reaped = late && !ended_within(&p, KILLED_MS) ? false : waitpid(pid, &status, 0) == pid;
 	if (p.fd >= 0)
 		close(p.fd);
-	if (!ended)
-		kill(pid, SIGKILL);
-	if (waitpid(pid, &status, 0) == pid && ended && !status)
-		return NULL;
-	return ended ? err_new("looking up users and groups: ended with status %#x", (unsigned)status)
-		     : err_new("looking up users and groups: no answer within %d s", LOOKUP_MS / 1000);
+	if (late)
+		return err_new("looking up users and groups: no answer within %d s", limit_ms / 1000);
+	return reaped && !status ? NULL : err_new("looking up users and groups: ended with status %#x", (unsigned)status);
 }
 
 /* In a process of its own: the libraries that know users and groups (NSS) stay loaded once asked, 0.7 MiB of them
  * here, and need not be in the one process that has privileges. */
-struct vgpu_err *config_resolve(struct vgpud_config *c)
+struct vgpu_err *config_resolve(struct vgpud_config *c, int limit_ms)
 {
 	struct answer *a = mmap(NULL, sizeof(*a), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct vgpu_err *e = NULL;
@@ -335,7 +342,7 @@ struct vgpu_err *config_resolve(struct vgpud_config *c)
 		snprintf(a->text, sizeof(a->text), "%s", e ? e->text : "");
 		_exit(0);
 	}
-	e = pid < 0 ? err_sys(errno, "looking up users and groups") : await_lookup(pid);
+	e = pid < 0 ? err_sys(errno, "looking up users and groups") : await_lookup(pid, limit_ms);
 	if (!e && a->failed)
 		e = err_new("%s", a->text);
 	else if (!e)
@@ -388,7 +395,7 @@ struct vgpu_err *config_reload(const struct vgpud_config *old, const struct conf
 	config_defaults(out);
 	e = config_load(out, from);
 	if (!e)
-		e = config_resolve(out);
+		e = config_resolve(out, CONFIG_LOOKUP_MS);
 	if (!e)
 		e = config_fixed(old, out);
 	return e ? e : config_fits(old, out, bars, overhead_max);

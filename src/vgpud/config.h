@@ -66,7 +66,10 @@ struct vgpu_err *config_reload(const struct vgpud_config *old, const struct conf
 			       struct vgpud_config *out);
 /* An error naming the first such key. */
 struct vgpu_err *config_fixed(const struct vgpud_config *old, const struct vgpud_config *fresh);
-/* Users, groups, driver library: what the machine must have. */
-struct vgpu_err *config_resolve(struct vgpud_config *c);
+/* A directory service that does not answer holds up reload-config, and with it new programs, for so long and no longer. */
+#define CONFIG_LOOKUP_MS 5000
+/* Users, groups, driver library: what the machine must have. limit_ms: for the look-ups, -1: as long as it takes, where
+ * nothing runs without the answer. */
+struct vgpu_err *config_resolve(struct vgpud_config *c, int limit_ms);
 extern const struct conf_key config_keys[];
 #endif

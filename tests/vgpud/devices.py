@@ -547,10 +547,14 @@ def test_a_killed_executor_that_does_not_end():
             assert any(str(pid) in x['text'] for x in v.ok('health')['problems'])
             assert ('device-drained', 'softcuda0') in [(e['kind'], e['vm']) for e in v.ok('events')]
             goes_on(v, 'b', b)
+            v.ok('register-vm', name='c', quota=G // 4)
+            running(v, 'c').close()
+            assert where(v, 'c') == 'softcuda1', 'nothing new starts there'
+        wait_for('it is back', lambda: device(v, 'softcuda0')['serves'] and 'device softcuda0 works' in v.log_text())
+        assert [e['kind'] for e in v.ok('events') if e['vm'] == 'softcuda0'] == ['device-drained', 'device-suspect']
         gone(v, 'a')
         running(v, 'a').close()
-        assert where(v, 'a') == 'softcuda1'
-        assert v.ok('undrain-device', name='softcuda0')['serves']
+        goes_on(v, 'b', b)
         b.kill()
         b.communicate()
 

@@ -118,7 +118,8 @@ struct bexec {
 	struct lease_page *page;
 	struct sched_client client;
 	uint64_t revoked_at; /* ns; 0: not told to hand over */
-	uint64_t killed_at; /* ns: seen killed, but not reaped; 0: not */
+	unsigned killed_for; /* periods: killed, but not reaped */
+	bool hung;	     /* its device was drained for that */
 	uint32_t lease; /* number of the lease last granted */
 	uint64_t busy_seen; /* its claim of busy ns, last read */
 	struct histogram claimed[LEASE_TIMES]; /* as last read */
@@ -175,7 +176,8 @@ struct device {
 	struct asker wanted_by;
 	bool doomed; /* freed as soon as no process knows it */
 	uint64_t probe_since, suspected_at; /* ns */
-	bool suspect_again; /* reported when no check was due */
+	bool suspect_again; /* reported when no check was due, */
+	char suspicion[128]; /* for this reason */
 	bool known; /* a probe said what it is */
 	struct vgpu_device_info info;
 	struct sched sched;
@@ -214,7 +216,7 @@ struct broker {
 	struct device *waited_device;
 	uint32_t waited_for; /* what a command waits for: id of the VM whose LISTENING, or number of the question */
 	uint32_t asked[KEEPER_QUESTIONS], answered[KEEPER_QUESTIONS]; /* questions to the keeper; their numbers */
-	bool asking; /* one of them has been sent */
+	unsigned asking; /* 1 + the one that has been sent; 0: none */
 	bool synced, ready;
 	bool serving; /* an earlier broker was: nothing that is found to be wrong is a reason to end */
 	bool settled; /* enough devices have answered, sockets were asked for */
@@ -298,6 +300,8 @@ void device_suspect(struct device *d, const char *why);
 void device_lost(struct device *d, const char *why);
 /* Nothing new starts on it: an executor that was killed does not end. */
 void device_hangs(struct device *d, int32_t pid);
+/* That executor ended after all: a check decides. */
+void device_hung(struct device *d);
 void device_end_all(struct device *d);
 void device_watch(struct device *d, uint64_t now);
 
@@ -415,6 +419,8 @@ struct change {
 struct vgpu_err *state_open(struct broker *b);
 /* All of it or nothing, with who did it. Nothing, while what went before cannot be stored. */
 struct vgpu_err *state_record(struct broker *b, const struct change *c);
+/* Before anything is changed by hand: state.db is tried again, if it must be. */
+void state_retry(struct broker *b);
 /* Counted; with its quarantine, if it led to one. A full disk is no reason not to go on. */
 void state_fault(struct vm *vm, const char *kind);
 /* Where a VM is, what became of a device: not worth an error of its own, as with faults. */

@@ -367,14 +367,21 @@ struct vgpu_err *command_run(struct broker *b, const struct asker *who, json_t *
 {
 	const char *cmd = json_string_value(json_object_get(q, "cmd"));
 	const struct command *k = cmd ? find(commands, cmd) : NULL;
+	struct vgpu_err *e;
 
 	if (cmd && !k)
 		k = find(device_commands, cmd);
 	*wait = k ? WAIT_NOT : WAIT_MALFORMED;
 	if (!k)
 		return err_new("cmd: \"%.32s\" is unknown", cmd ? cmd : "");
-	if (!k->admin || who->admin)
-		return k->run(&(struct call){b, who, cmd, q, wait}, data);
-	*wait = WAIT_DENIED;
-	return err_new("%s: only root or vgpud's own user may do this", cmd);
+	if (k->admin && !who->admin) {
+		*wait = WAIT_DENIED;
+		return err_new("%s: only root or vgpud's own user may do this", cmd);
+	}
+	if (k->admin)
+		state_retry(b);
+	e = k->run(&(struct call){b, who, cmd, q, wait}, data);
+	if (e && b->state_trouble[0])
+		state_copy(b); /* the copy may be of what has just been taken back */
+	return e;
 }

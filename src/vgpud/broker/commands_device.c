@@ -576,6 +576,7 @@ struct vgpu_err *device_decided(struct device *d, const char *error)
 	if (e) {
 		d->state = was;
 		d->doomed = wanted == DEVICE_WANT_ASSIGNED;
+		state_copy(d->broker);
 		return e;
 	}
 	d->reason[0] = 0;

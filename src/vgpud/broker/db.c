@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Another process that writes to the file is a mistake, but one that may be about to end. Guests wait meanwhile. */
@@ -223,10 +224,14 @@ struct vgpu_err *db_open(struct broker *b, bool known)
 	if (known && !db_there(b))
 		return fault(b, DB_MISSING, "not there, " REMOVED);
 	e = open_as(b, known, "");
+	if (!e)
+		b->db_fault = DB_WELL;
 	if (!e || b->db_fault != DB_UNUSABLE)
 		return e;
 	again = open_as(b, known, "PRAGMA locking_mode=EXCLUSIVE");
 	if (!again || b->db_fault != DB_UNUSABLE) {
+		if (!again)
+			b->db_fault = DB_WELL;
 		free(e);
 		return again;
 	}
@@ -287,4 +292,13 @@ bool db_moved(struct broker *b)
 	int moved = 0;
 
 	return b->db && !sqlite3_file_control(b->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) && moved;
+}
+
+bool db_replaced(const struct broker *b)
+{
+	char path[300];
+	struct stat st;
+
+	path_of(b, "state.db", path, sizeof(path));
+	return !stat(path, &st);
 }

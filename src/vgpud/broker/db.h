@@ -28,6 +28,8 @@ void db_leave(struct broker *b);
 struct vgpu_err *db_put_aside(struct broker *b, char *name, size_t n);
 /* The open file is not the one in the directory any more; is there one? */
 bool db_moved(struct broker *b);
+/* Another file lies in its place, for sure: not one that cannot be looked at now. */
+bool db_replaced(const struct broker *b);
 bool db_there(const struct broker *b);
 /* A statement without rows; types: 'i' int64_t, 's' const char *. */
 struct vgpu_err *db_run(struct broker *b, const char *sql, const char *types, ...);

@@ -280,7 +280,7 @@ void devices_reconfigured(struct broker *b)
 	list_for_each(n, &b->devices) {
 		struct device *d = list_entry(n, struct device, node);
 
-		sched_set_quantum(&d->sched, b->cfg.quantum_ns);
+		sched_set_quantum(&d->sched, b->cfg.quantum_ns, now_ns());
 		device_follow_policy(d);
 		device_step(d, now_ns());
 	}

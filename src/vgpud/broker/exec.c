@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define REAP_NS 10000000000ull /* a killed executor is reaped within */
+#define REAP_PERIODS 10 /* a killed executor is reaped within; our own delays do not count against it */
 #define MESSAGES_MAX 16u
 #define QUOTA_CLAIM_MAX (1ull << 50) /* no sum of claims overflows */
 
@@ -377,6 +377,8 @@ void exec_exited(struct broker *b, const struct ipc_exited *m)
 	}
 	ch = x->channel;
 	vm = x->vm;
+	if (x->hung)
+		device_hung(x->device);
 	exec_lease_end(x);
 	limits_end(x, now_ns());
 	count_totals(x);
@@ -576,12 +578,12 @@ static void on_link(struct loop_io *io, uint32_t events)
 /* ---- watchdog ---- */
 
 /* A process that does not end when it is killed hangs within the driver, and keeps its memory and its place. */
-static void watch_end(struct bexec *x, uint64_t now)
+static void watch_end(struct bexec *x)
 {
-	if (!x->killed_at)
-		x->killed_at = now;
-	else if (now - x->killed_at >= REAP_NS)
-		device_hangs(x->device, x->pid);
+	if (x->hung || ++x->killed_for < REAP_PERIODS)
+		return;
+	x->hung = true;
+	device_hangs(x->device, x->pid);
 }
 
 /* One unit that does not end, while others wait: the job timeout; with nobody waiting: the hard limit, if
@@ -598,7 +600,7 @@ void exec_watch(struct bexec *x, uint64_t now)
 	if (!x->page)
 		return;
 	if (x->channel->state == CH_KILLING || x->channel->state == CH_DYING) {
-		watch_end(x, now); /* how long it takes is not the guest's doing */
+		watch_end(x); /* how long it takes is not the guest's doing */
 		return;
 	}
 	/* Told to hand over and not obeying: whatever its counters say, others have waited long enough. */

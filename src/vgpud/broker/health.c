@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define HUNG "the driver hangs: "
 #define CHECK_AGAIN_NS 10000000000ull /* checks asked for by executors: one in so long */
 
 const char *device_state_name(const struct device *d)
@@ -92,11 +93,28 @@ void device_hangs(struct device *d, int32_t pid)
 	if (d->state != DEVICE_UP)
 		return;
 	d->state = DEVICE_DRAINED;
-	snprintf(d->reason, sizeof(d->reason), "executor %d was killed and does not end: the driver hangs", pid);
+	snprintf(d->reason, sizeof(d->reason), HUNG "executor %d was killed and does not end", pid);
 	log_error("device %s: nothing new starts on it: %s; vgpu-admin undrain-device %s when it is repaired", d->name,
 		  d->reason, d->name);
 	event_add(d->broker, "device-drained", d->name, "%s", d->reason);
 	state_device(d);
+}
+
+void device_hung(struct device *d)
+{
+	unsigned hung = 0;
+
+	list_for_each(it, &d->broker->execs) {
+		const struct bexec *x = list_entry(it, struct bexec, node);
+
+		hung += x->device == d && x->hung;
+	}
+	if (d->state != DEVICE_DRAINED || hung > 1 || strncmp(d->reason, HUNG, strlen(HUNG)))
+		return;
+	d->state = DEVICE_UP;
+	d->reason[0] = 0;
+	state_device(d);
+	device_suspect(d, "an executor that hung has ended");
 }
 
 void device_suspect(struct device *d, const char *why)
@@ -106,6 +124,8 @@ void device_suspect(struct device *d, const char *why)
 	if (d->state != DEVICE_UP)
 		return;
 	d->suspect_again = d->probe || now - d->suspected_at < CHECK_AGAIN_NS;
+	if (d->suspect_again && why != d->suspicion)
+		snprintf(d->suspicion, sizeof(d->suspicion), "%s", why);
 	if (d->suspect_again)
 		return;
 	d->suspected_at = now;
@@ -157,7 +177,7 @@ void device_watch(struct device *d, uint64_t now)
 
 	/* An executor says it once, so what it said too early for a check must not be lost. */
 	if (d->suspect_again && !d->probe && now - d->suspected_at >= CHECK_AGAIN_NS)
-		device_suspect(d, "executors reported CUDA errors since it was checked");
+		device_suspect(d, d->suspicion);
 	if (!d->probe || now - d->probe_since < limit)
 		return;
 	to_keeper(d->broker, IPC_KILL, &kill, sizeof(kill));

@@ -206,7 +206,7 @@ static void ask_next(struct broker *b)
 	for (unsigned i = 0; i < KEEPER_QUESTIONS && !b->asking && !b->loop.stop; i++) {
 		if (b->asked[i] == b->answered[i])
 			continue;
-		b->asking = true;
+		b->asking = i + 1;
 		to_keeper(b, questions[i].message, &r, sizeof(r));
 	}
 }
@@ -221,9 +221,9 @@ uint32_t keeper_ask(struct broker *b, enum keeper_question q)
 
 static void answered(struct broker *b, enum keeper_question q, const char *error)
 {
-	if (!b->asking)
+	if (b->asking != q + 1u)
 		return; /* what an earlier broker asked */
-	b->asking = false;
+	b->asking = 0;
 	control_answered(b, questions[q].wait, ++b->answered[q], error);
 	ask_next(b);
 }
@@ -252,7 +252,8 @@ static void on_upgraded(struct broker *b, struct msg *m)
 	struct ipc_reloaded *r = (void *)m->payload;
 
 	r->text[IPC_TEXT_LEN - 1] = 0;
-	b->loop.stop = r->ok;
+	if (r->ok)
+		b->loop.stop = true;
 	answered(b, KEEPER_UPGRADE, r->ok ? NULL : r->text);
 }
 

@@ -593,14 +593,14 @@ void sched_tenant_remove(struct sched *s, struct sched_tenant *t)
 	unlink_reserved(s, t);
 }
 
-void sched_set_quantum(struct sched *s, uint64_t quantum_ns)
+void sched_set_quantum(struct sched *s, uint64_t quantum_ns, uint64_t now)
 {
 	s->quantum = quantum_ns;
 	for (unsigned i = 0; i < s->holders; i++) {
 		struct sched_client *c = s->holder[i];
 
 		if (c->deadline != SCHED_NEVER && c->deadline > c->granted_at + quantum_ns)
-			c->deadline = c->granted_at + quantum_ns;
+			c->deadline = c->granted_at + quantum_ns > now ? c->granted_at + quantum_ns : now;
 	}
 }
 

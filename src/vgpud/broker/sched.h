@@ -143,7 +143,7 @@ void sched_tenant_set_limits(struct sched *s, struct sched_tenant *t, uint32_t c
 void sched_tenant_remove(struct sched *s, struct sched_tenant *t);
 
 /* Counts for turns that have begun as well: a shorter one may be over. */
-void sched_set_quantum(struct sched *s, uint64_t quantum_ns);
+void sched_set_quantum(struct sched *s, uint64_t quantum_ns, uint64_t now);
 /* Takes effect with the next sched_renew() of each holder, which is due now. */
 void sched_set_concurrent(struct sched *s, bool on);
 

@@ -201,6 +201,12 @@ static struct vgpu_err *load(struct broker *b)
 	return e ? e : load_faults(b);
 }
 
+/* One that was not known when it was lost may only have been late with its driver: the next start looks again. */
+static uint32_t stored_state(const struct device *d)
+{
+	return d->state == DEVICE_LOST && !d->known ? DEVICE_UP : d->state;
+}
+
 /* ---- the keeper's copy ---- */
 
 static int copy_text(const struct broker *b, struct buf *out, uint64_t *vms)
@@ -216,7 +222,7 @@ static int copy_text(const struct broker *b, struct buf *out, uint64_t *vms)
 	}
 	list_for_each(it, &b->devices) {
 		const struct device *d = list_entry(it, struct device, node);
-		struct copy_device c = {.numa_node = d->numa_node, .state = d->state};
+		struct copy_device c = {.numa_node = d->numa_node, .state = stored_state(d)};
 
 		if (d->doomed)
 			continue;
@@ -389,7 +395,7 @@ static struct vgpu_err *put_device(struct broker *b, const struct device *d)
 	return db_run(b, "INSERT INTO devices (name, pool, uuid, pci, peers, reason, numa_node, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 		      " ON CONFLICT (name) DO UPDATE SET pool = excluded.pool, uuid = excluded.uuid, pci = excluded.pci,"
 		      " peers = excluded.peers, reason = excluded.reason, numa_node = excluded.numa_node, state = excluded.state",
-		      "ssssssii", d->name, d->pool->name, d->id.uuid, d->pci, d->peers, d->reason, (int64_t)d->numa_node, (int64_t)d->state);
+		      "ssssssii", d->name, d->pool->name, d->id.uuid, d->pci, d->peers, d->reason, (int64_t)d->numa_node, (int64_t)stored_state(d));
 }
 
 static struct vgpu_err *put_all(struct broker *b)
@@ -485,8 +491,7 @@ static bool recover(struct broker *b)
 	if (e) {
 		b->state_wait = b->state_wait < AGAIN_MAX_NS / 2 ? 2 * b->state_wait : AGAIN_MAX_NS;
 		b->state_again = now_ns() + b->state_wait;
-		if (b->db_fault == DB_DAMAGED)
-			db_leave(b);
+		db_leave(b); /* a file system that came back is another one */
 		trouble(b, e);
 		return false;
 	}
@@ -506,8 +511,8 @@ static void look_moved(struct broker *b)
 
 	if (!db_moved(b))
 		return;
+	b->db_fault = db_replaced(b) ? DB_DAMAGED : db_there(b) ? DB_UNUSABLE : DB_MISSING; /* what somebody has put there is kept, aside */
 	db_leave(b);
-	b->db_fault = db_there(b) ? DB_DAMAGED : DB_MISSING; /* what somebody has put there is kept, aside */
 	e = err_new("state-dir %s: state.db: removed or replaced while it was in use", b->cfg.state_dir);
 	trouble(b, e);
 	b->state_again = 0;
@@ -519,6 +524,13 @@ void state_period(struct broker *b, uint64_t now)
 		return;
 	look_moved(b);
 	if (b->state_trouble[0] && now >= b->state_again)
+		recover(b);
+}
+
+void state_retry(struct broker *b)
+{
+	look_moved(b);
+	if (b->state_trouble[0])
 		recover(b);
 }
 
@@ -623,8 +635,7 @@ struct vgpu_err *state_record(struct broker *b, const struct change *c)
 {
 	struct vgpu_err *e;
 
-	look_moved(b);
-	if (b->state_trouble[0] && !recover(b))
+	if (b->state_trouble[0])
 		return c->stops ? NULL : err_new("nothing can be changed now, sharing goes on from memory: %.350s", b->state_trouble);
 	e = put_change(b, c);
 	if (e)

@@ -288,7 +288,7 @@ int main(int argc, char **argv)
 		return conf_print(stdout, config_keys, &cfg) ? 1 : 0;
 	if (!e) {
 		log_set_level(cfg.log_level);
-		e = config_resolve(&cfg);
+		e = config_resolve(&cfg, -1);
 	}
 	if (!e && a.check) {
 		puts("configuration OK");

@@ -241,7 +241,7 @@ int upgrade_check(struct keeper *k)
 
 	unsetenv(ROLE);
 	if (!e)
-		e = config_resolve(k->cfg);
+		e = config_resolve(k->cfg, CONFIG_LOOKUP_MS);
 	if (!e)
 		e = take_text(k, CHECK_FD_TEXT);
 	if (!e)

@@ -323,9 +323,9 @@ static void a_changed_quantum_counts_at_once(void **state)
 
 	(void)state;
 	assert_int_equal(a->deadline, 1000 * MS);
-	sched_set_quantum(&m->s, 2 * MS);
+	sched_set_quantum(&m->s, 2 * MS, m->now);
 	assert_int_equal(a->deadline, 2 * MS);
-	sched_set_quantum(&m->s, 1000 * MS);
+	sched_set_quantum(&m->s, 1000 * MS, m->now);
 	assert_int_equal(a->deadline, 2 * MS); /* it ends early once */
 	assert_false(sched_renew(&m->s, a, 10 * MS));
 	free(m);
