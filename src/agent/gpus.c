@@ -26,8 +26,8 @@ static const struct {
 #define DOUBTS (sizeof(doubtful) / sizeof(doubtful[0]))
 
 struct doubts {
-	char uuid[NV_TEXT];
-	int64_t seen[DOUBTS]; /* -1: not known */
+	char uuid[NV_TEXT], gpu[NV_TEXT]; /* gpu: of a MIG device, whose GPU has none any more once it is lost */
+	int64_t seen[DOUBTS], now[DOUBTS]; /* -1: not known */
 };
 
 static struct {
@@ -191,46 +191,72 @@ static const struct gpu *gpu_of(const char *uuid)
 	return NULL;
 }
 
-/* What a device is seen with first was so before. NULL: too many devices. */
-static struct doubts *doubts_of(const char *uuid, const struct gpu *gpu)
+static struct doubts *doubts_find(const char *uuid)
 {
-	struct doubts *d;
-
-	for (unsigned i = 0; i < g.n_doubts; i++)
-		if (!strcmp(g.doubts[i].uuid, uuid))
+	for (unsigned i = 0; i < DOUBTS_MAX; i++)
+		if (*uuid && !strcmp(g.doubts[i].uuid, uuid))
 			return &g.doubts[i];
-	if (g.n_doubts == DOUBTS_MAX)
-		return NULL;
-	d = &g.doubts[g.n_doubts++];
+	return NULL;
+}
+
+/* What a device is seen with first was so before. The oldest gives its place. */
+static struct doubts *doubts_new(const char *uuid, const struct gpu *gpu)
+{
+	struct doubts *d = &g.doubts[g.n_doubts++ % DOUBTS_MAX];
+
 	snprintf(d->uuid, sizeof(d->uuid), "%s", uuid);
+	snprintf(d->gpu, sizeof(d->gpu), "%s", gpu->uuid);
 	for (unsigned k = 0; k < DOUBTS; k++)
 		d->seen[k] = gpu->value[doubtful[k].value];
 	return d;
+}
+
+static bool doubts_look(struct doubts *d, const struct gpu *gpu, char *why, size_t size)
+{
+	bool doubted = false;
+
+	for (unsigned k = 0; k < DOUBTS; k++) {
+		int64_t now = d->now[k] = gpu->value[doubtful[k].value];
+
+		if (d->seen[k] < 0 || now < d->seen[k])
+			d->seen[k] = now < 0 ? d->seen[k] : now;
+		if (now <= d->seen[k] || doubted)
+			continue;
+		doubted = true;
+		if (doubtful[k].value == GPU_HARDWARE_XIDS)
+			snprintf(why, size, "NVML: Xid %lld", (long long)gpu->value[GPU_LAST_HARDWARE_XID]);
+		else
+			snprintf(why, size, "NVML: %s", doubtful[k].text);
+	}
+	return doubted;
 }
 
 bool gpus_doubted(const char *uuid, char *why, size_t size)
 {
 	const struct gpu *gpu;
 	struct doubts *d;
-	bool doubted = false;
+	bool doubted;
 
 	pthread_mutex_lock(&g.lock);
-	gpu = gpu_of(uuid);
-	d = gpu ? doubts_of(uuid, gpu) : NULL;
-	for (unsigned k = 0; d && k < DOUBTS; k++) {
-		int64_t now = gpu->value[doubtful[k].value];
-
-		if (now > d->seen[k] && d->seen[k] >= 0 && !doubted) {
-			snprintf(why, size, "NVML: %s", doubtful[k].text);
-			if (doubtful[k].value == GPU_HARDWARE_XIDS)
-				snprintf(why, size, "NVML: Xid %lld", (long long)gpu->value[GPU_LAST_HARDWARE_XID]);
-			doubted = true;
-		}
-		if (now >= 0)
-			d->seen[k] = now;
-	}
+	d = doubts_find(uuid);
+	gpu = gpu_of(d ? d->gpu : uuid);
+	if (gpu && !d)
+		d = doubts_new(uuid, gpu);
+	doubted = gpu && doubts_look(d, gpu, why, size);
 	pthread_mutex_unlock(&g.lock);
 	return doubted;
+}
+
+void gpus_believed(const char *uuid)
+{
+	struct doubts *d;
+
+	pthread_mutex_lock(&g.lock);
+	d = doubts_find(uuid);
+	for (unsigned k = 0; d && k < DOUBTS; k++)
+		if (d->now[k] >= 0)
+			d->seen[k] = d->now[k];
+	pthread_mutex_unlock(&g.lock);
 }
 
 /* ---- pages ---- */

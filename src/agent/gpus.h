@@ -18,9 +18,11 @@ _Noreturn void gpus_child(void);
 
 /* Metrics of NVML itself and of each GPU; the families of what no GPU has are left out. */
 void gpus_metrics(FILE *out, bool open);
-/* Why the GPU of this UUID, or that of the MIG device, is to be doubted: an error of the hardware since the last question
- * about this UUID. False: none, or not known. */
+/* Why the GPU of this UUID, or that of the MIG device, is to be doubted: an error of the hardware since gpus_believed().
+ * False: none, or not known. */
 bool gpus_doubted(const char *uuid, char *why, size_t size);
+/* What made it doubtful has been looked into. */
+void gpus_believed(const char *uuid);
 /* As NVML said it last; "" if it has not. */
 void gpus_driver(char *version, size_t size);
 /* {nvml: {answers, error, ...}, gpus: [...]}: a new reference. */

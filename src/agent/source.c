@@ -86,22 +86,43 @@ static uint64_t clock_ms(clockid_t id)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* until: monotonic ms. */
-static struct vgpu_err *ask(struct link *l, const char *cmd, uint64_t until, json_t **data)
+/* Takes the question. until: monotonic ms. */
+static struct vgpu_err *ask_for(struct link *l, json_t *q, uint64_t until, json_t **data, int *status)
 {
 	uint64_t now = clock_ms(CLOCK_MONOTONIC), left = now < until ? until - now : 1;
-	json_t *q = json_pack("{s:s}", "cmd", cmd);
 	struct vgpu_err *e;
-	int status;
 
 	link_patience(l, left < AGENT_PATIENCE_MS ? (unsigned)left : AGENT_PATIENCE_MS);
-	e = link_ask(l, q, data, &status);
+	e = link_ask(l, q, data, status);
 	json_decref(q);
 	return e;
 }
 
+static struct vgpu_err *ask(struct link *l, const char *cmd, uint64_t until, json_t **data)
+{
+	int status;
+
+	return ask_for(l, json_pack("{s:s}", "cmd", cmd), until, data, &status);
+}
+
+/* False: vgpud does not answer, so it is asked again in the next look. */
+static bool have_checked(struct link *l, const char *name, const char *why, uint64_t until)
+{
+	json_t *data = NULL;
+	int status;
+	cleanup_err struct vgpu_err *e = ask_for(l, json_pack("{s:s, s:s, s:s}", "cmd", "check-device", "name", name, "reason", why), until,
+						 &data, &status);
+
+	json_decref(data);
+	if (e)
+		log_error("device %s: %s; vgpud does not check it: %s", name, why, e->text);
+	else
+		log_warning("device %s: %s; vgpud checks it", name, why);
+	return !e || status != EXIT_UNREACHABLE;
+}
+
 /* NVML sees errors of the hardware that no program may have met yet; whether the device works, vgpud finds out. */
-static void have_doubtful_checked(struct link *l, const json_t *devices)
+static void have_doubtful_checked(struct link *l, const json_t *devices, uint64_t until)
 {
 	const json_t *d;
 	char why[64];
@@ -109,20 +130,12 @@ static void have_doubtful_checked(struct link *l, const json_t *devices)
 
 	json_array_foreach(devices, i, d) {
 		const char *uuid = json_string_value(json_object_get(d, "uuid")), *name = json_string_value(json_object_get(d, "name"));
-		cleanup_err struct vgpu_err *e = NULL;
-		json_t *data = NULL, *q;
-		int status;
 
-		if (!uuid || !*uuid || !gpus_doubted(uuid, why, sizeof(why)) || !json_is_true(json_object_get(d, "serves")))
+		if (!uuid || !gpus_doubted(uuid, why, sizeof(why)))
 			continue;
-		q = json_pack("{s:s, s:s, s:s}", "cmd", "check-device", "name", name, "reason", why);
-		e = link_ask(l, q, &data, &status);
-		if (e)
-			log_error("device %s: %s; vgpud does not check it: %s", name, why, e->text);
-		else
-			log_warning("device %s: %s; vgpud checks it", name, why);
-		json_decref(q);
-		json_decref(data);
+		if (json_is_true(json_object_get(d, "serves")) && !have_checked(l, name, why, until))
+			return;
+		gpus_believed(uuid);
 	}
 }
 
@@ -156,7 +169,7 @@ static void look(struct state *s)
 	if (!e)
 		e = ask(&l, "status", until, &s->status);
 	if (!e)
-		have_doubtful_checked(&l, json_object_get(s->status, "devices"));
+		have_doubtful_checked(&l, json_object_get(s->status, "devices"), until);
 	link_close(&l);
 	s->seconds = (double)(clock_ms(CLOCK_MONOTONIC) - begin) / 1e3;
 	if (!e) {
