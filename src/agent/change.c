@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/change.h"
+#include "agent/clock.h"
 #include "admin/link.h"
 #include "base/list.h"
 #include <pthread.h>
@@ -34,14 +35,6 @@ static const unsigned http_status[] = {
 	[EXIT_DENIED] = MHD_HTTP_FORBIDDEN,
 };
 
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 /* ---- asking ---- */
 
 static void set_linked(bool linked)
@@ -56,7 +49,7 @@ static void set_linked(bool linked)
 /* One question; the rest of the change's time is for it. */
 static struct vgpu_err *ask(struct change *k, json_t **answer, unsigned *status)
 {
-	uint64_t now = now_ms();
+	uint64_t now = clock_ms(CLOCK_MONOTONIC);
 	json_t *data = NULL;
 	struct vgpu_err *e;
 	int rc = EXIT_UNREACHABLE;
@@ -129,7 +122,7 @@ static void turn(struct change *k)
 
 	list_del(&k->node);
 	ch.queued--;
-	if (ch.stop || now_ms() >= k->until_ms) {
+	if (ch.stop || clock_ms(CLOCK_MONOTONIC) >= k->until_ms) {
 		end(k, MHD_HTTP_SERVICE_UNAVAILABLE, json_pack("{s:s}", "error", ch.stop ? "vgpu-agent is ending; nothing was changed"
 								: "vgpud does not answer the changes before this one; nothing was changed"));
 		return;
@@ -180,7 +173,7 @@ struct change *change_new(struct MHD_Connection *c, enum change_kind kind, json_
 	pthread_mutex_lock(&ch.lock);
 	room = k && !ch.stop && ch.queued < AGENT_CHANGES_MAX;
 	if (room) {
-		*k = (struct change){.c = c, .kind = kind, .query = query, .until_ms = now_ms() + AGENT_PATIENCE_MS};
+		*k = (struct change){.c = c, .kind = kind, .query = query, .until_ms = clock_ms(CLOCK_MONOTONIC) + AGENT_PATIENCE_MS};
 		MHD_suspend_connection(c);
 		list_add_tail(&ch.queue, &k->node);
 		ch.queued++;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/clients.h"
+#include "agent/clock.h"
 #include "base/list.h"
 #include "base/log.h"
 #include <pthread.h>
@@ -54,14 +55,9 @@ static void *run(void *arg)
 
 int clients_start(unsigned seconds)
 {
-	pthread_condattr_t attr;
-
 	cl.seconds = seconds;
 	list_init(&cl.limited);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&cl.wake, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init_monotonic(&cl.wake);
 	return pthread_create(&cl.thread, NULL, run, NULL);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/gpus.h"
+#include "agent/clock.h"
 #include "admin/metric.h"
 #include "base/log.h"
 #include "nvml/child.h"
@@ -61,12 +62,11 @@ static void copy_sample(struct gpu_sample *to, const struct gpu_sample *from)
 
 static void publish(int rc)
 {
-	struct timespec t, mono;
+	struct timespec t;
 
 	clock_gettime(CLOCK_REALTIME, &t);
-	clock_gettime(CLOCK_MONOTONIC, &mono);
 	if (!rc)
-		gpu_history_take(&g.history, &g.fresh, (int64_t)mono.tv_sec * 1000 + mono.tv_nsec / 1000000);
+		gpu_history_take(&g.history, &g.fresh, (int64_t)clock_ms(CLOCK_MONOTONIC));
 	pthread_mutex_lock(&g.lock);
 	if (rc != g.sample.rc || !g.told) {
 		if (rc == -ENOENT)
@@ -155,12 +155,7 @@ static void *run(void *arg)
 
 int gpus_start(void)
 {
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&g.wake, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init_monotonic(&g.wake);
 	return pthread_create(&g.thread, NULL, run, NULL);
 }
 

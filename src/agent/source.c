@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Looks at vgpud once a second and renders every page; see agent.h. */
 #include "agent/agent.h"
+#include "agent/clock.h"
 #include "admin/link.h"
 #include "agent/gpus.h"
 #include "base/log.h"
@@ -77,14 +78,6 @@ const char *text_data(const struct text *t, size_t *len)
 }
 
 /* ---- looking ---- */
-
-static uint64_t clock_ms(clockid_t id)
-{
-	struct timespec t;
-
-	clock_gettime(id, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* Takes the question. until: monotonic ms. */
 static struct vgpu_err *ask_for(struct link *l, json_t *q, uint64_t until, json_t **data, int *status)
@@ -239,14 +232,9 @@ static void *run(void *arg)
 
 int source_start(const struct agent *a)
 {
-	pthread_condattr_t attr;
-
 	src.agent = a;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&src.wake, &attr);
-	pthread_cond_init(&src.looked, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init_monotonic(&src.wake);
+	cond_init_monotonic(&src.looked);
 	look(&src.state);
 	publish(&src.state);
 	return pthread_create(&src.thread, NULL, run, NULL);

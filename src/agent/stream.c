@@ -8,6 +8,7 @@
  * cannot be given what follows the last it saw is told so, by an event "lost", and goes on with the first kept.
  */
 #include "agent/agent.h"
+#include "agent/clock.h"
 #include "agent/request.h"
 #include "admin/link.h"
 #include "base/log.h"
@@ -208,14 +209,10 @@ static void *beat(void *arg)
 
 int stream_start(const struct agent *a)
 {
-	pthread_condattr_t attr;
 	int rc;
 
 	st.agent = a;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&st.wake, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init_monotonic(&st.wake);
 	rc = pthread_create(&st.thread, NULL, run, NULL);
 	return rc ? rc : pthread_create(&st.beater, NULL, beat, NULL);
 }

@@ -508,8 +508,7 @@ static void settle_channel(struct channel *ch)
 	 * adopted and has ended since has its state, and may be being zeroed already. */
 	if (!ch->exec && ch->state == CH_FREE)
 		channel_adopt(ch);
-	else
-		channel_look(ch);
+	channel_look(ch);
 }
 
 void conns_let_in(struct broker *b)
@@ -532,13 +531,6 @@ void conns_let_in(struct broker *b)
 	}
 }
 
-static void conn_settle(struct bconn *c)
-{
-	for (unsigned i = 0; i < c->n_channels; i++)
-		settle_channel(&c->channel[i]);
-	conn_look(c);
-}
-
 /* Everything is known now: adopted channels take their state, early peers are let in. */
 void conns_settle(struct broker *b)
 {
@@ -550,7 +542,8 @@ void conns_settle(struct broker *b)
 		else if (!c->handed)
 			conn_give(c); /* the earlier broker ended just before */
 		else
-			conn_settle(c);
+			for (unsigned i = 0; i < c->n_channels; i++)
+				settle_channel(&c->channel[i]);
 	}
 	conns_let_in(b);
 }

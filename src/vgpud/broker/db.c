@@ -158,7 +158,7 @@ static void path_of(const struct broker *b, const char *name, char *path, size_t
 	snprintf(path, n, "%s/%s", b->cfg.state_dir, name);
 }
 
-bool db_there(const struct broker *b)
+static bool there(const struct broker *b)
 {
 	char path[300];
 
@@ -206,11 +206,13 @@ static struct vgpu_err *open_as(struct broker *b, bool known, const char *how)
 		e = db_error(b, "opening");
 	if (!e)
 		e = migrate(b, version);
-	if (e)
+	if (e) {
 		db_leave(b);
-	else
-		sqlite3_busy_timeout(b->db, BUSY_MS);
-	return e;
+		return e;
+	}
+	b->db_fault = DB_WELL;
+	sqlite3_busy_timeout(b->db, BUSY_MS);
+	return NULL;
 }
 
 /* A full disk may have no room for the journal's index, which lies in a file for other readers' sake: what is stored can
@@ -221,17 +223,13 @@ struct vgpu_err *db_open(struct broker *b, bool known)
 
 	if (e)
 		return e;
-	if (known && !db_there(b))
+	if (known && !there(b))
 		return fault(b, DB_MISSING, "not there, " REMOVED);
 	e = open_as(b, known, "");
-	if (!e)
-		b->db_fault = DB_WELL;
 	if (!e || b->db_fault != DB_UNUSABLE)
 		return e;
 	again = open_as(b, known, "PRAGMA locking_mode=EXCLUSIVE");
 	if (!again || b->db_fault != DB_UNUSABLE) {
-		if (!again)
-			b->db_fault = DB_WELL;
 		free(e);
 		return again;
 	}
@@ -287,18 +285,16 @@ struct vgpu_err *db_put_aside(struct broker *b, char *name, size_t n)
 		       ASIDE_MAX);
 }
 
-bool db_moved(struct broker *b)
+enum db_fault db_moved(const struct broker *b)
 {
 	int moved = 0;
-
-	return b->db && !sqlite3_file_control(b->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) && moved;
-}
-
-bool db_replaced(const struct broker *b)
-{
 	char path[300];
 	struct stat st;
 
+	if (!b->db || sqlite3_file_control(b->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) || !moved)
+		return DB_WELL;
 	path_of(b, "state.db", path, sizeof(path));
-	return !stat(path, &st);
+	if (!stat(path, &st))
+		return DB_DAMAGED;
+	return errno == ENOENT ? DB_MISSING : DB_UNUSABLE;
 }

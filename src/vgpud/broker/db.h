@@ -26,11 +26,9 @@ struct vgpu_err *db_check(struct broker *b);
 void db_leave(struct broker *b);
 /* Renames the file to state.db.aside-1 to -9, in its directory. name[]: which. */
 struct vgpu_err *db_put_aside(struct broker *b, char *name, size_t n);
-/* The open file is not the one in the directory any more; is there one? */
-bool db_moved(struct broker *b);
-/* Another file lies in its place, for sure: not one that cannot be looked at now. */
-bool db_replaced(const struct broker *b);
-bool db_there(const struct broker *b);
+/* DB_WELL, unless the open file is not the one in the directory any more: DAMAGED, another lies in its place, which is put
+ * aside; UNUSABLE, it cannot be looked at now. */
+enum db_fault db_moved(const struct broker *b);
 /* A statement without rows; types: 'i' int64_t, 's' const char *. */
 struct vgpu_err *db_run(struct broker *b, const char *sql, const char *types, ...);
 /* What the last failed call says. */

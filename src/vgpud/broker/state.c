@@ -508,10 +508,11 @@ static bool recover(struct broker *b)
 static void look_moved(struct broker *b)
 {
 	cleanup_err struct vgpu_err *e = NULL;
+	enum db_fault moved = db_moved(b);
 
-	if (!db_moved(b))
+	if (moved == DB_WELL)
 		return;
-	b->db_fault = db_replaced(b) ? DB_DAMAGED : db_there(b) ? DB_UNUSABLE : DB_MISSING; /* what somebody has put there is kept, aside */
+	b->db_fault = moved;
 	db_leave(b);
 	e = err_new("state-dir %s: state.db: removed or replaced while it was in use", b->cfg.state_dir);
 	trouble(b, e);
